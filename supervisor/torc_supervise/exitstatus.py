@@ -1,0 +1,32 @@
+"""How a process ended, and what it used: the words that the system calls and the machine share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """It called exit(code), 0 to 255."""
+
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
+class Signaled:
+    """It died of a signal."""
+
+    signum: int
+    core_dumped: bool = False
+
+
+Exit = Exited | Signaled
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Resource usage of a process and all descendants that were waited for (wait4(2), getrusage(2))."""
+
+    max_rss_bytes: int
+    user_cpu_seconds: float
+    system_cpu_seconds: float

@@ -1,0 +1,93 @@
+"""Deadlines: when a job is asked to end, and when SIGKILL follows.  Pure arithmetic on monotonic seconds.
+
+::
+
+    running ......................| asked to save ........| SIGKILL ...| end of the allocation
+                                  end-headroom-grace      end-headroom end
+
+DESIGN.md section 4 is the specification; docs/signals.md tells it to users.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from torc_supervise.machine.phases import NEVER, Policy
+from torc_supervise.machine.status import StopReason
+from torc_supervise.workflow.model import ExecutionConfig, Job
+
+LARGEST_SHARE = 0.5
+"""Headroom and grace together take at most this share of a short allocation."""
+
+
+@dataclass(frozen=True, slots=True)
+class WallTime:
+    """The known end of the allocation, and how long before it SIGKILL goes out.
+
+    ``grace_scale`` shortens every job's grace where the allocation is too short for them; 1.0 otherwise.
+    """
+
+    end: float = NEVER  # monotonic seconds
+    headroom: float = 0.0
+    grace_scale: float = 1.0
+
+    @property
+    def known(self) -> bool:
+        return self.end < NEVER
+
+    @property
+    def kill_at(self) -> float:
+        return self.end - self.headroom if self.known else NEVER
+
+
+def fit(now: float, end: float, headroom: float, longest_grace: float) -> WallTime:
+    """Wall time with headroom and grace scaled down where they would eat more than half of what is left."""
+    if end == NEVER:
+        return WallTime()
+    allowed = max(0.0, end - now) * LARGEST_SHARE
+    wanted = headroom + longest_grace
+    scale = 1.0 if wanted <= allowed else allowed / wanted
+    return WallTime(end, headroom * scale, scale)
+
+
+def grace_of(job: Job, execution: ExecutionConfig) -> tuple[float, bool]:
+    """Seconds between the termination signal and SIGKILL, and whether a person asked for that figure."""
+    if job.sigterm_lead_seconds is not None:
+        return job.sigterm_lead_seconds, True
+    return execution.sigterm_lead_seconds, execution.sigterm_lead_stated
+
+
+def scaled(policy: Policy, wall: WallTime) -> Policy:
+    return policy if wall.grace_scale == 1.0 else replace(policy, grace=policy.grace * wall.grace_scale)
+
+
+def own_ask(
+    policy: Policy, started: float, wall: WallTime, runtime_limit: float | None
+) -> tuple[float, StopReason, float]:
+    """When a job is to be asked without anybody's signal: (ask_at, why, kill_at).
+
+    A job that can save is asked its own grace before the last moment, so that one which needs 20 s computes longer
+    than one which needs 300 s; a job that cannot save computes until the last moment itself.
+    """
+    lead = policy.grace if policy.supports_termination else 0.0
+    by_wall = wall.kill_at - lead
+    if runtime_limit is None or started + runtime_limit >= by_wall:
+        return by_wall, StopReason.WALL_TIME, wall.kill_at
+    asked = started + runtime_limit
+    return asked, StopReason.RUNTIME_LIMIT, min(asked + policy.grace, wall.kill_at)
+
+
+def kill_at(policy: Policy, now: float, wall: WallTime) -> float:
+    """SIGKILL's moment for a job that is asked to end now.
+
+    With a known end: as late as the headroom allows, so that no job is killed while there is paid time left for it
+    to save; a grace that a person stated shortens it.  A signal that comes within the headroom itself still leaves
+    the job half of the time until the end.  Without a known end: the grace.
+    """
+    if not wall.known:
+        return now + policy.grace
+    latest = wall.kill_at
+    if policy.grace_stated:
+        latest = min(latest, now + policy.grace)
+    in_hurry = now + min(policy.grace, max(0.0, wall.end - now) / 2)
+    return max(latest, in_hurry) if wall.kill_at < in_hurry else latest

@@ -1,0 +1,113 @@
+"""Events: what can happen to one attempt of a job, as the loop reports it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torc_supervise.exitstatus import Exit, Usage
+from torc_supervise.machine.phases import NEVER
+from torc_supervise.machine.status import StopReason
+
+
+@dataclass(frozen=True, slots=True)
+class Spawned:
+    """There is a process, leader of its own session and group.  The deadlines are those of its time limits."""
+
+    pgid: int
+    ask_at: float = NEVER
+    ask_why: StopReason = StopReason.WALL_TIME
+    ask_kill_at: float = NEVER
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnRefused:
+    """The machine is full (EAGAIN, EMFILE, ENFILE, ENOMEM): try again later."""
+
+    errno: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnFailed:
+    """It cannot be started, by its own fault."""
+
+    errno: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderExited:
+    """The leader is a zombie that nobody has collected; ``members`` of its group are still alive."""
+
+    exit: Exit
+    members: int
+
+
+@dataclass(frozen=True, slots=True)
+class GroupChanged:
+    """The leader was gone before; now ``members`` of its group are alive."""
+
+    members: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reaped:
+    """The zombie was collected."""
+
+    usage: Usage | None
+
+
+@dataclass(frozen=True, slots=True)
+class StopAsked:
+    """End it: politely where it supports termination, until ``kill_at``."""
+
+    why: StopReason
+    kill_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class KillAsked:
+    """End it at once."""
+
+    why: StopReason
+
+
+@dataclass(frozen=True, slots=True)
+class LeavingAsked:
+    """The supervisor wants to leave: waits that have no end get one, at ``give_up_at``."""
+
+    give_up_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ClockReached:
+    """The clock may have passed a deadline of the phase."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """The keeper looked at the declared files.
+
+    ``missing``: names of output files that are not there.  ``seen``: name -> mtime in ns.  ``checkpoint_saved``:
+    None where none is declared or the job was not asked to end.
+    """
+
+    missing: tuple[str, ...] = ()
+    seen: tuple[tuple[str, int], ...] = ()
+    checkpoint_saved: bool | None = None
+
+
+Event = (
+    Spawned
+    | SpawnRefused
+    | SpawnFailed
+    | LeaderExited
+    | GroupChanged
+    | Reaped
+    | StopAsked
+    | KillAsked
+    | LeavingAsked
+    | ClockReached
+    | Verified
+)
+
+EVENTS: tuple[type[Event], ...] = Event.__args__

@@ -1,0 +1,184 @@
+"""Phases: where one attempt of a job is, each carrying exactly the data that makes sense there.
+
+Impossible states cannot be written: there is no pid in ``Starting`` and no deadline in ``Finished``.  All times are
+seconds on the monotonic clock.  docs/states.md is generated from the tables in ``step``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torc_supervise.exitstatus import Exit, Usage
+from torc_supervise.machine.status import StopReason
+
+NEVER = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How this job is to be ended; resolved from job and workflow when it starts.
+
+    ``grace`` is the time between the termination signal and SIGKILL where nothing shortens it; ``grace_stated``
+    tells whether a person asked for that figure.
+    """
+
+    termination_signal: int
+    supports_termination: bool = False
+    signal_leader_only: bool = False
+    grace: float = 30.0
+    grace_stated: bool = False
+    verify: bool = False  # has output files or a checkpoint to look at when it has ended
+
+
+@dataclass(frozen=True, slots=True)
+class Starting:
+    """Handed to spawn; nobody knows yet whether there will be a process."""
+
+    policy: Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The leader is alive.  At ``ask_at`` we ask it to end because of ``ask_why``."""
+
+    policy: Policy
+    pgid: int
+    started: float
+    ask_at: float = NEVER
+    ask_why: StopReason = StopReason.WALL_TIME
+    ask_kill_at: float = NEVER
+
+
+@dataclass(frozen=True, slots=True)
+class Terminating:
+    """The termination signal was sent at ``asked``; SIGKILL follows at ``kill_at``.
+
+    ``exit`` is known once the leader is gone; the grace goes on for the rest of its group (P4).
+    """
+
+    policy: Policy
+    pgid: int
+    started: float
+    asked: float
+    kill_at: float
+    why: StopReason
+    exit: Exit | None = None
+    leftovers: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Killing:
+    """SIGKILL was sent, once.  What is still there at ``give_up_at`` is recorded as unkillable (P12)."""
+
+    policy: Policy
+    pgid: int
+    started: float
+    give_up_at: float
+    why: StopReason
+    exit: Exit | None = None
+    leftovers: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Lingering:
+    """The leader exited by itself and left members of its group behind; they were asked to end.
+
+    At ``kill_at`` they get SIGKILL, after which ``kill_at`` is NEVER and ``give_up_at`` counts.
+    """
+
+    policy: Policy
+    pgid: int
+    started: float
+    exit: Exit
+    leftovers: int
+    kill_at: float
+    give_up_at: float = NEVER
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an attempt came to, before the files it declares were looked at."""
+
+    exit: Exit | None
+    ended: float  # when its group was empty
+    why: StopReason | None = None  # the reason it was asked to end; None if nobody asked
+    killed: bool = False
+    unkillable: bool = False
+    leftovers: int = 0
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reaping:
+    """The group is empty; the leader's zombie is being collected."""
+
+    policy: Policy
+    started: float
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Verifying:
+    """Nothing of it runs any more; the keeper looks at its output files or its checkpoint.
+
+    ``give_up_at`` is set when the supervisor wants to leave and the file system does not answer.
+    """
+
+    started: float
+    outcome: Outcome
+    give_up_at: float = NEVER
+
+
+@dataclass(frozen=True, slots=True)
+class Abandoned:
+    """Recorded as unkillable.  Should it die after all, its zombie is collected and nothing more is said."""
+
+    pgid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Over, with its result recorded."""
+
+
+@dataclass(frozen=True, slots=True)
+class PutBack:
+    """The machine was full; no process was made and no attempt was counted (P11)."""
+
+
+Phase = (
+    Starting
+    | Running
+    | Terminating
+    | Killing
+    | Lingering
+    | Reaping
+    | Verifying
+    | Abandoned
+    | Finished
+    | PutBack
+)
+
+PHASES: tuple[type[Phase], ...] = Phase.__args__
+
+
+def deadline(phase: Phase) -> float:
+    """When this phase wants to hear ``ClockReached``; NEVER if it does not."""
+    match phase:
+        case Running(ask_at=at) | Terminating(kill_at=at) | Killing(give_up_at=at) | Verifying(give_up_at=at):
+            return at
+        case Lingering(kill_at=kill_at, give_up_at=give_up_at):
+            return min(kill_at, give_up_at)
+        case _:
+            return NEVER
+
+
+def pgid_of(phase: Phase) -> int | None:
+    """The process group that this phase may still send signals to, or collect."""
+    match phase:
+        case Running(pgid=pgid) | Terminating(pgid=pgid) | Killing(pgid=pgid) | Lingering(pgid=pgid):
+            return pgid
+        case Abandoned(pgid=pgid):
+            return pgid
+        case _:
+            return None

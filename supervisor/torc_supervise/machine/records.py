@@ -1,0 +1,206 @@
+"""Records: the facts that the journal keeps.
+
+A record is what happened, as plain data; :class:`~torc_supervise.machine.state.WorkflowState` is what follows
+from all records so far.  The live program and a reader of the journal fold the same records with the same code,
+so what the program knows and what it wrote cannot differ.
+
+``event`` names are part of the file format (docs/events.md): they may be added, never renamed.  Times of a record
+(wall clock for people, monotonic for machines) are stamped on it when it is written, see ``store.journal``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowCreated:
+    """First line of every journal.  ``workflow`` is ``Workflow.to_dict()``; ``files_seen`` name -> mtime in ns."""
+
+    event: ClassVar[str] = "workflow_created"
+    schema: int
+    workflow_id: int
+    workflow: dict[str, Any]
+    files_seen: dict[str, int] | None = None
+    version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowUpdated:
+    """The specification was replaced; jobs keep the status of the job with the same name."""
+
+    event: ClassVar[str] = "workflow_updated"
+    workflow: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    """A supervisor took the workflow up.  ``boot_offset``: CLOCK_BOOTTIME minus CLOCK_MONOTONIC, seconds."""
+
+    event: ClassVar[str] = "run_started"
+    run_id: int
+    host: str
+    pid: int
+    boot_id: str | None = None
+    boot_offset: float | None = None
+    slurm_job_id: str | None = None
+    end_time: str | None = None  # UTC, when the allocation ends, if known
+    num_cpus: int | None = None
+    memory_bytes: int | None = None
+    num_gpus: int | None = None
+    max_parallel_jobs: int | None = None
+    keeper_pid: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobStarted:
+    event: ClassVar[str] = "job_started"
+    run_id: int
+    job_id: int
+    attempt_id: int
+    pid: int
+    pgid: int
+    gpus: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobSignaled:
+    """A job was sent its termination signal or SIGKILL.  ``why`` is a StopReason."""
+
+    event: ClassVar[str] = "job_signaled"
+    run_id: int
+    job_id: int
+    attempt_id: int
+    pgid: int
+    signal: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobEnded:
+    """The one result of an attempt.  Seconds are monotonic differences; rusage covers what the leader waited for.
+
+    ``return_code`` is the exit code, 128+n for death by signal n, or the configured code where a limit ended it;
+    None where nobody saw it (``lost``, ``unkillable``).
+    """
+
+    event: ClassVar[str] = "job_ended"
+    run_id: int
+    job_id: int
+    attempt_id: int
+    status: str
+    ended: str
+    return_code: int | None = None
+    signal: str | None = None
+    why: str | None = None  # the StopReason, where it was asked to end
+    start_time: str | None = None
+    exec_time_seconds: float | None = None
+    max_rss_bytes: int | None = None
+    user_cpu_seconds: float | None = None
+    system_cpu_seconds: float | None = None
+    peak_memory_bytes: int | None = None
+    avg_memory_bytes: int | None = None
+    peak_cpu_percent: float | None = None
+    avg_cpu_percent: float | None = None
+    leftovers: int | None = None  # members of the group that outlived the leader, if any
+    missing_outputs: tuple[str, ...] | None = None
+    outputs_seen: dict[str, int] | None = None  # name -> mtime in ns
+    checkpoint: str | None = None
+    checkpoint_saved: bool | None = None  # was the declared checkpoint replaced after the signal?
+    error: str | None = None  # why it could not be started
+
+
+@dataclass(frozen=True, slots=True)
+class JobsCanceled:
+    """Announces dependents that will not run.  Readers derive the same from the ``job_ended`` before it."""
+
+    event: ClassVar[str] = "jobs_canceled"
+    run_id: int
+    because: int  # job id
+    job_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SignalReceived:
+    event: ClassVar[str] = "signal_received"
+    run_id: int
+    signal: str
+
+
+@dataclass(frozen=True, slots=True)
+class TerminationStarted:
+    """From here on nothing new starts.  ``asked``: jobs told to save; ``killed``: jobs that cannot."""
+
+    event: ClassVar[str] = "termination_started"
+    run_id: int
+    why: str
+    asked: int
+    killed: int
+    signal: str | None = None
+    wait_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowCanceled:
+    event: ClassVar[str] = "workflow_canceled"
+    run_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """Something a person should know.  ``code`` is stable (docs/events.md), ``message`` is for reading."""
+
+    event: ClassVar[str] = "warning"
+    run_id: int
+    code: str
+    message: str
+    job_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnded:
+    event: ClassVar[str] = "run_ended"
+    run_id: int
+    state: str
+    exit_code: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reinitialized:
+    """A new run begins.  ``reset``: job id (as text, JSON keys are) -> why it has to run again."""
+
+    event: ClassVar[str] = "workflow_reinitialized"
+    run_id: int
+    reset: dict[str, str]
+    files_seen: dict[str, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StatusReset:
+    """These jobs were put back to ``uninitialized``."""
+
+    event: ClassVar[str] = "status_reset"
+    job_ids: tuple[int, ...]
+
+
+Record = (
+    WorkflowCreated
+    | WorkflowUpdated
+    | RunStarted
+    | JobStarted
+    | JobSignaled
+    | JobEnded
+    | JobsCanceled
+    | SignalReceived
+    | TerminationStarted
+    | WorkflowCanceled
+    | Warned
+    | RunEnded
+    | Reinitialized
+    | StatusReset
+)
+
+RECORD_TYPES: dict[str, type[Record]] = {cls.event: cls for cls in Record.__args__}

@@ -1,0 +1,134 @@
+"""From what happened to a process to the result that is recorded: status, return code, how it ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from signal import SIGKILL, Signals
+
+from torc_supervise.exitstatus import Exit, Exited
+from torc_supervise.machine.events import Verified
+from torc_supervise.machine.phases import Outcome
+from torc_supervise.machine.records import JobEnded
+from torc_supervise.machine.status import Ended, Status, StopReason
+
+_STATUS_WHEN_ASKED = {
+    StopReason.SIGNAL: Status.TERMINATED,
+    StopReason.WALL_TIME: Status.TERMINATED,
+    StopReason.RUNTIME_LIMIT: Status.TERMINATED,
+    StopReason.CANCEL: Status.CANCELED,
+    StopReason.MEMORY_LIMIT: Status.FAILED,  # it would do the same again
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnCodes:
+    """The codes that stand for a limit instead of 128 + SIGKILL (``execution_config``)."""
+
+    timeout: int = 152
+    oom: int = 137
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptKey:
+    """Which attempt a result belongs to, and when it started (UTC, for people)."""
+
+    run_id: int
+    job_id: int
+    attempt_id: int
+    start_time: str | None
+
+
+def signal_name(signum: int) -> str:
+    """ "SIGTERM" for 15; "SIG35" where the number has no name."""
+    try:
+        return Signals(signum).name
+    except ValueError:
+        return f"SIG{signum}"
+
+
+def job_ended(
+    key: AttemptKey,
+    outcome: Outcome,
+    started: float,
+    codes: ReturnCodes,
+    *,
+    end_known: bool,
+    verified: Verified | None = None,
+    checkpoint: str | None = None,
+) -> JobEnded:
+    """The result record of an attempt.
+
+    Args:
+        started: monotonic seconds, as is ``outcome.ended``.
+        end_known: the end of the allocation is known, so a deadline of ours stands for its wall time.
+        verified: what the keeper saw of the declared files; None where nothing was looked at.
+        checkpoint: path of the declared checkpoint, if any.
+    """
+    status = _status(outcome, verified)
+    code = _return_code(outcome, codes, end_known)
+    if verified is not None and verified.missing and outcome.why is None and code == 0:
+        code = 1  # as Torc: an output that is missing makes the job fail with 1
+    usage = outcome.usage
+    return JobEnded(
+        run_id=key.run_id,
+        job_id=key.job_id,
+        attempt_id=key.attempt_id,
+        status=status.value,
+        ended=_how(outcome).value,
+        return_code=code,
+        signal=_signal(outcome),
+        why=outcome.why.value if outcome.why is not None else None,
+        start_time=key.start_time,
+        exec_time_seconds=round(outcome.ended - started, 6),
+        max_rss_bytes=usage.max_rss_bytes if usage else None,
+        user_cpu_seconds=usage.user_cpu_seconds if usage else None,
+        system_cpu_seconds=usage.system_cpu_seconds if usage else None,
+        leftovers=outcome.leftovers or None,
+        missing_outputs=(verified.missing or None) if verified and status is Status.FAILED else None,
+        outputs_seen=(dict(verified.seen) or None) if verified else None,
+        checkpoint=checkpoint,
+        checkpoint_saved=verified.checkpoint_saved if verified else None,
+    )
+
+
+def _status(outcome: Outcome, verified: Verified | None) -> Status:
+    if outcome.why is not None:
+        return _STATUS_WHEN_ASKED[outcome.why]
+    if outcome.exit != Exited(0):
+        return Status.FAILED
+    return Status.FAILED if verified is not None and verified.missing else Status.COMPLETED
+
+
+def _how(outcome: Outcome) -> Ended:
+    if outcome.unkillable:
+        return Ended.UNKILLABLE
+    if outcome.killed:
+        return Ended.KILLED
+    return Ended.EXITED if outcome.why is None else Ended.IN_GRACE
+
+
+def _return_code(outcome: Outcome, codes: ReturnCodes, end_known: bool) -> int | None:
+    if outcome.killed:
+        if outcome.why is StopReason.MEMORY_LIMIT:
+            return codes.oom
+        if outcome.why in (StopReason.WALL_TIME, StopReason.RUNTIME_LIMIT):
+            return codes.timeout
+        if outcome.why is StopReason.SIGNAL and end_known:
+            return codes.timeout
+        return 128 + SIGKILL
+    return shell_code(outcome.exit)
+
+
+def shell_code(exit_: Exit | None) -> int | None:
+    """The code that a shell would show: the exit code, or 128 + n for death by signal n."""
+    if exit_ is None:
+        return None
+    return exit_.code if isinstance(exit_, Exited) else 128 + exit_.signum
+
+
+def _signal(outcome: Outcome) -> str | None:
+    if outcome.killed:
+        return signal_name(SIGKILL)
+    if outcome.exit is None or isinstance(outcome.exit, Exited):
+        return None
+    return signal_name(outcome.exit.signum)

@@ -1,0 +1,31 @@
+"""The two clocks: monotonic for deadlines, wall time for people (P13)."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+
+def monotonic() -> float:
+    """Seconds of CLOCK_MONOTONIC: never steps, the same for all processes of this boot."""
+    return time.monotonic()
+
+
+def wall() -> str:
+    """Now in UTC, ISO 8601 with microseconds and ``Z``."""
+    return iso(time.time())
+
+
+def epoch() -> float:
+    """Seconds since 1970, UTC."""
+    return time.time()
+
+
+def iso(epoch_seconds: float) -> str:
+    """Epoch seconds -> "2026-01-31T12:00:00.000000Z"."""
+    return datetime.fromtimestamp(epoch_seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def boot_offset() -> float:
+    """CLOCK_BOOTTIME minus CLOCK_MONOTONIC, seconds: /proc/PID/stat counts start times on the former."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic()

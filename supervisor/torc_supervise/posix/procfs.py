@@ -1,0 +1,89 @@
+"""/proc: who is whose child, and in which group.
+
+Only files that never wait for another process are read: ``stat`` and ``children``.  ``cmdline`` and ``environ`` are
+not, because they take the memory-map lock of a process that may be stuck in the kernel.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+DEAD_STATES = "ZXx"
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessStat:
+    """What /proc/PID/stat says (proc_pid_stat(5)).  ``start_ticks`` are clock ticks since boot."""
+
+    pid: int
+    state: str
+    ppid: int
+    pgid: int
+    sid: int
+    start_ticks: int
+
+    @property
+    def alive(self) -> bool:
+        return self.state not in DEAD_STATES
+
+
+def stat(pid: int) -> ProcessStat | None:
+    """None where there is no such process (any more)."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            line = file.read()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # The name in parentheses may hold anything, parentheses included: cut at the last one.
+    fields = line[line.rindex(b")") + 2 :].split()
+    state, ppid, pgid, sid = fields[0].decode(), int(fields[1]), int(fields[2]), int(fields[3])
+    return ProcessStat(pid, state, ppid, pgid, sid, int(fields[19]))
+
+
+def children(pid: int) -> list[int]:
+    """Pids of the children of all threads of ``pid``, zombies included; empty if it is gone.
+
+    For the caller's own children the list is complete, because only the caller takes zombies off it.  For another
+    process it may miss some while they come and go (proc_pid_task_tid_children(5)): ask again when one of them ends.
+
+    Raises:
+        FileNotFoundError: the kernel was built without CONFIG_PROC_CHILDREN; see :func:`children_by_scan`.
+    """
+    found: list[int] = []
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except (FileNotFoundError, ProcessLookupError):
+        return found
+    for tid in threads:
+        try:
+            with open(f"/proc/{pid}/task/{tid}/children", "rb") as file:
+                found += map(int, file.read().split())
+        except ProcessLookupError:
+            continue  # the thread ended
+        except FileNotFoundError:
+            if not has_children_files():
+                raise
+    return found
+
+
+def has_children_files() -> bool:
+    """Was the kernel built with CONFIG_PROC_CHILDREN (CHECKPOINT_RESTORE)?"""
+    return os.path.exists("/proc/thread-self/children")
+
+
+def everything() -> Iterator[ProcessStat]:
+    """All processes that are visible here: slow, for use outside the parent or where nothing else works."""
+    for name in os.listdir("/proc"):
+        if name.isdigit() and (found := stat(int(name))) is not None:
+            yield found
+
+
+def boot_id() -> str | None:
+    """Identifies this boot of this machine."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return None

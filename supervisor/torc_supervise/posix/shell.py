@@ -1,0 +1,29 @@
+"""The bash command line of a job: its prologue opens the job's files, after the exec (P8)."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+
+
+def find_bash() -> str | None:
+    """Absolute path of bash, or None."""
+    return shutil.which("bash", path="/bin:/usr/bin") or shutil.which("bash")
+
+
+def command_line(bash: str, command: str, stdout: str | None, stderr: str | None) -> tuple[str, ...]:
+    """``bash -c`` with a prologue of one line, then the command as it was written.
+
+    The prologue is a line of its own, because bash -c parses and runs line by line: a syntax error in the command is
+    then reported into the job's own stderr file, and the last command of the job is still exec'ed by bash.  What
+    differs from a plain ``bash -c command``: line numbers in bash's messages are one higher.
+
+    Args:
+        stdout: path of the file, or None for /dev/null.  ``stderr`` the same as ``stdout`` joins the two.
+    """
+    redirections = f"</dev/null >{shlex.quote(stdout or '/dev/null')}"
+    if stderr is not None and stderr == stdout:
+        redirections += " 2>&1"
+    else:
+        redirections += f" 2>{shlex.quote(stderr or '/dev/null')}"
+    return (bash, "-c", f"exec {redirections} || exit 125\n{command}")

@@ -1,0 +1,94 @@
+"""Wakeup: signals to the supervisor become readable bytes for its selector (P1).
+
+A Python-level handler does one assignment: it raises the flag of its signal.  The wakeup fd makes the selector
+return.  The bytes in it are hints only, and may be lost when it is full (a burst of SIGCHLD fills a socket buffer
+after some hundred bytes); the flags cannot be lost, because CPython runs the handler from its own per-signal
+flags whether or not the byte could be written (docs/decisions/0002).
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+from types import FrameType, TracebackType
+
+TERMINATION_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+
+
+class Wakeup:
+    """Owns the signal handlers and the wakeup fd of the process between ``__enter__`` and ``__exit__``."""
+
+    def __init__(self) -> None:
+        self._raised: dict[int, bool] = {}
+        self._reader, self._writer = socket.socketpair()
+        self._reader.setblocking(False)
+        self._writer.setblocking(False)
+        self._previous: dict[int, signal._HANDLER] = {}
+        self._previous_fd = -1
+
+    def __enter__(self) -> Wakeup:
+        self._previous_fd = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        for signum in (signal.SIGCHLD, *TERMINATION_SIGNALS):
+            if signum == signal.SIGHUP and signal.getsignal(signum) is signal.SIG_IGN:
+                continue  # started under nohup: the user asked for exactly this
+            self._raised[signum] = False
+            self._previous[signum] = signal.signal(signum, self._raise_flag)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for signum, handler in self._previous.items():
+            signal.signal(signum, handler if handler is not None else signal.SIG_DFL)
+        signal.set_wakeup_fd(self._previous_fd)
+        self.close()
+
+    def close(self) -> None:
+        self._reader.close()
+        self._writer.close()
+
+    def _raise_flag(self, signum: int, frame: FrameType | None) -> None:
+        self._raised[signum] = True
+
+    def fileno(self) -> int:
+        """Readable when a signal may have arrived."""
+        return self._reader.fileno()
+
+    def fds(self) -> tuple[int, int]:
+        return self._reader.fileno(), self._writer.fileno()
+
+    def take(self) -> list[int]:
+        """Drain the bytes and lower the flags; returns the raised signals in order of their numbers.
+
+        Race: a signal arrives between draining and lowering.  Its byte is then read next time, with its flag down:
+        an empty turn.  The other order would lose the wakeup.  A flag raised between the look and the lowering of
+        the same flag is the same signal once more, and standard signals coalesce anyway.
+        Test: test_wakeup.py::test_p1_no_termination_signal_is_lost_when_the_wakeup_socket_is_full.
+        """
+        try:
+            while len(self._reader.recv(4096)) == 4096:
+                pass
+        except BlockingIOError:
+            pass
+        raised = []
+        for signum in self._raised:
+            if self._raised[signum]:
+                self._raised[signum] = False
+                raised.append(signum)
+        return sorted(raised)
+
+
+def undo_in_child() -> None:
+    """First thing in a forked helper: our handlers and wakeup fd are the parent's business.
+
+    Helpers ignore the termination signals: a terminal's Ctrl-C and Slurm's signals go to every process, and only the
+    parent decides what they mean.  They leave when their pipe is closed.
+    """
+    signal.set_wakeup_fd(-1)
+    for signum in TERMINATION_SIGNALS:
+        signal.signal(signum, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())

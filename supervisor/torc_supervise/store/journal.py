@@ -1,0 +1,171 @@
+"""The journal: events.jsonl, append-only, one writer, group commit with fsync.
+
+The log is the database.  A line that was cut short by a crash (a torn last line) is dropped; whatever else does not
+parse is an error that names line and byte, because something other than us wrote there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torc_supervise.errors import JournalError
+from torc_supervise.machine.records import SCHEMA_VERSION, Record, WorkflowCreated
+from torc_supervise.machine.state import WorkflowState
+from torc_supervise.store.records import decode, encode
+from torc_supervise.workflow.model import Workflow
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A record with its number and its times."""
+
+    seq: int
+    t: str
+    mono: float
+    record: Record | None  # None: an event of a newer version
+
+
+def read(path: str) -> Iterator[Entry]:
+    """All entries of a journal in order.
+
+    Raises:
+        JournalError: naming line number and byte offset.
+        OSError: it cannot be read.
+    """
+    with open(path, "rb") as file:
+        offset = 0
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                return  # torn: it was being written when its writer died, or is being written now
+            try:
+                seq, t, mono, record = decode(line)
+            except JournalError as error:
+                raise _unreadable(path, number, offset, error.message) from None
+            if seq != number:
+                raise _unreadable(path, number, offset, f"record {seq} where {number} belongs")
+            yield Entry(seq, t, mono, record)
+            offset += len(line)
+
+
+def replay(path: str) -> tuple[WorkflowState, int]:
+    """The state that the journal comes to, and the number of its last record.
+
+    Raises:
+        JournalError, OSError: as :func:`read`; also for a journal of a newer schema.
+    """
+    entries = read(path)
+    first = next(entries, None)
+    if first is None or not isinstance(first.record, WorkflowCreated):
+        raise JournalError(f"{path}: the first line is not a workflow_created record")
+    state, seq = new_state(first.record, first.t), 1
+    for entry in entries:
+        seq = entry.seq
+        if entry.record is not None:
+            state.apply(entry.t, entry.mono, entry.record)
+    return state, seq
+
+
+def new_state(created: WorkflowCreated, t: str) -> WorkflowState:
+    """The state right after the first record.
+
+    Raises:
+        JournalError: the schema is newer than this program.
+    """
+    if created.schema > SCHEMA_VERSION:
+        raise JournalError(
+            f"workflow {created.workflow_id} was written by a newer version (schema {created.schema}, "
+            f"this one reads up to {SCHEMA_VERSION})",
+            "use the version that made it, or a newer one",
+        )
+    state = WorkflowState(created.workflow_id, Workflow.from_dict(created.workflow))
+    state.apply(t, 0.0, created)
+    return state
+
+
+class Journal:
+    """The writing end.  Only the owner of the workflow's lock may have one.
+
+    Invariant: ``committed`` bytes of the file are whole lines that fsync has confirmed; what lies beyond is cut off
+    before anything else is written.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        self.committed = self._drop_torn_line()
+        self._dirty = False
+
+    def last_seq(self) -> int:
+        """Number of the last record in the file, 0 if there is none.  Reads the last line only."""
+        line = _last_line(self._file, self.committed)
+        return decode(line)[0] if line else 0
+
+    def append(self, lines: bytes) -> None:
+        """Write whole lines and fsync them: all of them are durable when this returns, or none counts.
+
+        Raises:
+            OSError: ENOSPC, EIO, ...; nothing of ``lines`` counts as written, and the same lines may be tried again.
+        """
+        if self._dirty:  # a failed try may have left a part of its lines
+            os.ftruncate(self._file, self.committed)
+        self._dirty = True
+        written, view = 0, memoryview(lines)
+        while written < len(lines):
+            written += os.write(self._file, view[written:])
+        os.fsync(self._file)
+        self._dirty = False
+        self.committed += written
+
+    def close(self) -> None:
+        os.close(self._file)
+
+    def _drop_torn_line(self) -> int:
+        """Cut off what follows the last newline; returns the length of what stays."""
+        size = os.fstat(self._file).st_size
+        keep = _end_of_last_line(self._file, size)
+        if keep != size:
+            os.ftruncate(self._file, keep)
+        return keep
+
+
+def create(path: str, created: WorkflowCreated, t: str, mono: float) -> WorkflowState:
+    """Write a new journal with its first line, durably; returns the state it stands for."""
+    journal = Journal(path)
+    try:
+        journal.append(encode(1, t, mono, created))
+    finally:
+        journal.close()
+    directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+    return new_state(created, t)
+
+
+def _unreadable(path: str, number: int, offset: int, what: str) -> JournalError:
+    return JournalError(
+        f"{path}: line {number} (byte {offset}): {what}",
+        "the file was changed by something else; restore it from a copy, or cut it off before that byte",
+    )
+
+
+def _end_of_last_line(file: int, size: int) -> int:
+    """Offset just behind the last newline before ``size``; 0 if there is none."""
+    end = size
+    while end > 0:
+        start = max(0, end - 65536)
+        newline = os.pread(file, end - start, start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        end = start
+    return 0
+
+
+def _last_line(file: int, end: int) -> bytes:
+    if end == 0:
+        return b""
+    start = _end_of_last_line(file, end - 1)
+    return os.pread(file, end - start, start)

@@ -1,0 +1,102 @@
+"""Where things are on disk, below one output directory (DESIGN.md section 5)."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from torc_supervise.errors import TorcError, WorkflowNotFound
+
+DEFAULT_OUTPUT_DIRECTORY = "torc_output"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowFiles:
+    """The files of one workflow."""
+
+    output: str  # absolute path of the output directory
+    workflow_id: int
+
+    @property
+    def directory(self) -> str:
+        return os.path.join(self.output, "workflows", str(self.workflow_id))
+
+    @property
+    def journal(self) -> str:
+        return os.path.join(self.directory, "events.jsonl")
+
+    @property
+    def snapshot(self) -> str:
+        return os.path.join(self.directory, "status.json")
+
+    @property
+    def lock(self) -> str:
+        return os.path.join(self.directory, "lock")
+
+    @property
+    def stdio_directory(self) -> str:
+        return os.path.join(self.output, "job_stdio")
+
+    def stdio(self, job_id: int, run_id: int, attempt_id: int, suffix: str) -> str:
+        """``job_stdio/job_wf{W}_j{J}_r{R}_a{A}.{suffix}``, as Torc names them: no name from a file gets into a path."""
+        name = f"job_wf{self.workflow_id}_j{job_id}_r{run_id}_a{attempt_id}.{suffix}"
+        return os.path.join(self.stdio_directory, name)
+
+
+def workflow_ids(output: str) -> list[int]:
+    """The ids of all workflows below an output directory, ascending."""
+    try:
+        names = os.listdir(os.path.join(output, "workflows"))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted(int(name) for name in names if name.isdigit())
+
+
+def find(output: str, workflow_id: int | None) -> WorkflowFiles:
+    """An existing workflow; without an id the newest one.
+
+    Raises:
+        WorkflowNotFound: naming those that exist.
+    """
+    output = os.path.abspath(output)
+    ids = workflow_ids(output)
+    if workflow_id is None:
+        if not ids:
+            raise WorkflowNotFound(
+                f"no workflow in {output}",
+                "start one with 'torc-supervise run workflow.yaml', or name its directory with --output-dir",
+            )
+        workflow_id = ids[-1]
+    files = WorkflowFiles(output, workflow_id)
+    if not os.path.exists(files.journal):
+        there = f"there are: {', '.join(map(str, ids[-20:]))}" if ids else "there is none"
+        raise WorkflowNotFound(
+            f"no workflow {workflow_id} in {output}",
+            f"{there}; 'torc-supervise list' shows them, --output-dir looks elsewhere",
+        )
+    return files
+
+
+def claim_new(output: str) -> WorkflowFiles:
+    """Take the next free workflow id, by an atomic mkdir.
+
+    Raises:
+        TorcError: the output directory cannot be made or written.
+    """
+    output = os.path.abspath(output)
+    try:
+        os.makedirs(os.path.join(output, "workflows"), exist_ok=True)
+        os.makedirs(os.path.join(output, "job_stdio"), exist_ok=True)
+        candidate = max(workflow_ids(output), default=0) + 1
+        while True:
+            files = WorkflowFiles(output, candidate)
+            try:
+                os.mkdir(files.directory)
+                return files
+            except FileExistsError:
+                candidate += 1  # somebody else took it in between
+    except OSError as error:
+        raise TorcError(
+            f"cannot write to the output directory {output}: {error.strerror}",
+            "choose another one with --output-dir",
+        ) from error

@@ -1,0 +1,156 @@
+"""The lock: one live writer per workflow, with its name on it.
+
+No flock: it does not hold, or hangs, on the NFS and Lustre that allocations live on.  The lock is a file that link(2)
+makes at once and whole, so no reader ever sees half of it, and link is atomic on NFS too.
+
+Race: two commands find the same dead owner and both want to take over.  Each lock carries a nonce.  A taker first makes
+the file ``lock.after-<nonce of the dead one>`` by link; only one can.  The winner renames its own lock over the dead
+one; the loser sees a live claimant and is refused.  A claimant that dies in between is itself a dead owner whose claim
+is taken over in the same way.  Test: test_lock.py::test_only_one_of_many_takes_a_dead_owners_lock_over.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+
+import orjson
+
+from torc_supervise.errors import WorkflowBusy
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who holds a workflow.  ``start_ticks`` is field 22 of /proc/PID/stat: pid and start time name a process."""
+
+    host: str
+    pid: int
+    start_ticks: int
+    boot_id: str | None
+    started: str  # UTC ISO 8601
+    command: str  # "run", "reinitialize", ...
+    slurm_job_id: str | None = None
+    nonce: str = ""
+
+    def describe(self) -> str:
+        where = f"pid {self.pid} on {self.host}"
+        if self.slurm_job_id:
+            where += f", Slurm job {self.slurm_job_id}"
+        return f"'torc-supervise {self.command}' ({where}, since {self.started})"
+
+
+class Lock:
+    """Holds the lock from :func:`acquire` until :meth:`release`."""
+
+    def __init__(self, path: str, owner: Owner) -> None:
+        self._path = path
+        self.owner = owner
+
+    def release(self) -> None:
+        """Remove the lock, if it is still ours."""
+        current = read_owner(self._path)
+        if current is not None and current.nonce == self.owner.nonce:
+            os.unlink(self._path)
+
+    def give_to(self, pid: int, start_ticks: int) -> None:
+        """Put another process's name on our lock (the process that outlives us)."""
+        self.owner = replace(self.owner, pid=pid, start_ticks=start_ticks)
+        temporary = _write_temporary(self._path, self.owner)
+        os.rename(temporary, self._path)
+
+
+def acquire(path: str, owner: Owner, is_alive: Callable[[Owner], bool]) -> tuple[Lock, Owner | None]:
+    """Take the lock; a dead owner's is taken over.
+
+    Args:
+        is_alive: tells whether the process that a lock names still exists, as far as that can be known from here; it
+            must say True in doubt (another host).
+
+    Returns:
+        the lock, and the dead owner it was taken from, if any.
+
+    Raises:
+        WorkflowBusy: somebody alive has it, named in the message.
+        OSError: the directory cannot be written.
+    """
+    owner = replace(owner, nonce=secrets.token_hex(8))
+    temporary = _write_temporary(path, owner)
+    try:
+        while True:
+            dead = _claim(path, temporary, is_alive)
+            if dead == []:
+                return Lock(path, owner), None
+            if dead is not None:
+                os.rename(temporary, path)
+                _remove_claims(path)
+                return Lock(path, owner), dead[0]
+    finally:
+        _unlink(temporary)
+
+
+def _claim(path: str, temporary: str, is_alive: Callable[[Owner], bool]) -> list[Owner] | None:
+    """Link our lock to the place that makes us the next owner.
+
+    Returns:
+        [] where the lock was free and is ours; the dead owners that we may replace, the lock's own first; None where
+        somebody moved in between and it has to be tried again.
+    """
+    chain: list[tuple[str, Owner]] = []
+    current = path
+    while not _link(temporary, current):
+        holder = read_owner(current)
+        if holder is None:
+            return None  # released just now
+        if is_alive(holder):
+            raise WorkflowBusy(
+                f"the workflow belongs to {holder.describe()}",
+                f"wait for it, or end it with 'torc-supervise cancel'; if that process is known to be gone, remove {path}",
+            )
+        chain.append((current, holder))
+        current = f"{path}.after-{holder.nonce}"
+    if all(read_owner(place) == holder for place, holder in chain):
+        return [holder for _, holder in chain]
+    _unlink(current)  # another taker had finished before we claimed: its lock is in place now
+    return None
+
+
+def read_owner(path: str) -> Owner | None:
+    """Who holds the lock; None if nobody does."""
+    try:
+        with open(path, "rb") as file:
+            data = orjson.loads(file.read())
+        return Owner(**{name: data[name] for name in Owner.__dataclass_fields__ if name in data})
+    except (FileNotFoundError, orjson.JSONDecodeError, TypeError):
+        return None
+
+
+def _write_temporary(path: str, owner: Owner) -> str:
+    temporary = f"{path}.{owner.host}.{owner.pid}.{secrets.token_hex(4)}"
+    with open(temporary, "xb") as file:
+        file.write(orjson.dumps(asdict(owner)))
+    return temporary
+
+
+def _link(source: str, target: str) -> bool:
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass  # renamed into place
+
+
+def _remove_claims(path: str) -> None:
+    """The claims on dead owners have done their work once the lock itself is ours."""
+    directory, name = os.path.split(path)
+    for entry in os.listdir(directory):
+        if entry.startswith(f"{name}.after-"):
+            _unlink(os.path.join(directory, entry))

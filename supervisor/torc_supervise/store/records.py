@@ -1,0 +1,59 @@
+"""Records as JSON lines, and back."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, fields
+from typing import Any
+
+import orjson
+
+from torc_supervise.errors import JournalError
+from torc_supervise.machine.records import RECORD_TYPES, Record
+
+_FIELDS: dict[type[Record], tuple[str, ...]] = {
+    cls: tuple(f.name for f in fields(cls)) for cls in RECORD_TYPES.values()
+}
+_REQUIRED: dict[type[Record], frozenset[str]] = {
+    cls: frozenset(f.name for f in fields(cls) if f.default is MISSING) for cls in RECORD_TYPES.values()
+}
+_TUPLES = ("job_ids", "gpus", "missing_outputs")
+
+
+def encode(seq: int, t: str, mono: float, record: Record) -> bytes:
+    """One line, with its newline: ``{"t", "mono", "seq", "event", ...}``; fields that are None are left out.
+
+    Args:
+        seq: number of the record in its journal, from 1, without gaps.
+        t: UTC ISO 8601; ``mono``: seconds.
+    """
+    line: dict[str, Any] = {"t": t, "mono": round(mono, 6), "seq": seq, "event": record.event}
+    for name in _FIELDS[type(record)]:
+        value = getattr(record, name)
+        if value is not None:
+            line[name] = value
+    return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def decode(line: bytes) -> tuple[int, str, float, Record | None]:
+    """(seq, t, mono, record); the record is None for an event that a newer version added.
+
+    Raises:
+        JournalError: not a line of ours; the caller adds where.
+    """
+    try:
+        data = orjson.loads(line)
+        seq, t, mono, event = data["seq"], data["t"], data["mono"], data["event"]
+        cls = RECORD_TYPES.get(event)
+        if cls is None:
+            return seq, t, mono, None
+        values = {name: data[name] for name in _FIELDS[cls] if name in data}
+        if not _REQUIRED[cls] <= values.keys():
+            raise JournalError(
+                f"a {event} record without {', '.join(sorted(_REQUIRED[cls] - values.keys()))}"
+            )
+        for name in _TUPLES:
+            if name in values:
+                values[name] = tuple(values[name])
+        return seq, t, mono, cls(**values)
+    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        raise JournalError(f"not a record: {error}") from error
