@@ -72,6 +72,7 @@ class Job:
     scheduler: str | None = None
     failure_handler: str | None = None
     stdio: StdioMode | None = None
+    delete_stdio_on_success: bool | None = None  # None leaves it to the workflow
 
 
 @dataclass(frozen=True, slots=True)

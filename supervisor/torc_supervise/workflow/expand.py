@@ -1,0 +1,225 @@
+"""Parameterised jobs and files to the jobs and files that they stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+from torc_supervise.workflow.parameters import (
+    MAX_COMBINATIONS,
+    Mode,
+    Value,
+    Values,
+    combinations,
+    count_combinations,
+)
+from torc_supervise.workflow.problems import did_you_mean, quoted
+from torc_supervise.workflow.report import Report
+from torc_supervise.workflow.shapes import Line
+from torc_supervise.workflow.spec import FileSpec, JobSpec, Parameterised, WorkflowSpec
+from torc_supervise.workflow.templates import compile_template, token_pattern
+
+LINK_FIELDS = (
+    "depends_on", "depends_on_regexes",
+    "input_files", "input_file_regexes", "output_files", "output_file_regexes",
+    "input_user_data", "input_user_data_regexes", "output_user_data", "output_user_data_regexes",
+)  # fmt: skip
+
+Links = tuple[tuple[str, ...], ...]  # one tuple of names or patterns for each of LINK_FIELDS
+Build = Callable[[Sequence[Value]], Any]
+
+_NAME = Line("a name")
+
+
+@dataclass(slots=True)
+class ExpandedJob:
+    """A job after parameter substitution, its references still names.
+
+    Jobs of one spec share every part that has no token: ``links`` and ``env`` are then the same objects.
+    """
+
+    spec: JobSpec
+    name: str
+    command: str
+    invocation_script: str | None
+    requirements: str | None  # name of an entry; inline requirements stay in the spec
+    scheduler: str | None
+    checkpoint: str | None
+    env: Mapping[str, str]
+    links: Links
+
+
+@dataclass(slots=True)
+class ExpandedFile:
+    """A file after parameter substitution."""
+
+    spec: FileSpec
+    name: str
+    path: str
+
+
+class Expansion:
+    """Expands the items of one workflow.
+
+    ``complete`` turns False when an item could not be expanded: names that seem unknown may then be its.
+    """
+
+    def __init__(self, workflow: WorkflowSpec, report: Report) -> None:
+        self.shared = workflow.parameters or {}
+        self.report = report
+        self.left = MAX_COMBINATIONS
+        self.complete = True
+
+    def jobs(self, specs: Sequence[JobSpec]) -> list[ExpandedJob]:
+        """All jobs in file order."""
+        return [job for spec in specs for job in self._items(spec, "job", _job_builder)]
+
+    def files(self, specs: Sequence[FileSpec]) -> list[ExpandedFile]:
+        """All files in file order."""
+        return [file for spec in specs for file in self._items(spec, "file", _file_builder)]
+
+    def _items(self, spec: Any, noun: str, builder: Callable[[Any, Sequence[str]], Build]) -> Iterator[Any]:
+        parameters = self._parameters_of(spec)
+        if parameters is None:
+            self.complete = False
+            return
+        build = builder(spec, tuple(parameters))
+        if not parameters:
+            yield build(())
+            return
+        mode = cast(Mode, spec.parameter_mode)
+        if not self._affordable(spec, noun, parameters, mode):
+            self.complete = False
+            return
+        for values in combinations(parameters, mode):
+            item = build(values)
+            if not item.name.isprintable() or not item.name.strip():
+                self._check_line(_NAME, item.name, spec, "name")
+            yield item
+
+    def _parameters_of(self, spec: Parameterised) -> Mapping[str, Values] | None:
+        """The parameters that apply to an item: its own, else the workflow's that it names; None on an error."""
+        if spec.states("parameters"):
+            return spec.parameters or ({} if spec.parameters is not None else None)
+        chosen: dict[str, Values] = {}
+        valid = not spec.states("use_parameters") or spec.use_parameters is not None
+        for index, name in enumerate(spec.use_parameters or ()):
+            if name in self.shared:
+                chosen[name] = self.shared[name]
+                continue
+            valid = False
+            hint = did_you_mean(name, self.shared) or "declare it in the workflow's 'parameters'"
+            self.report.error(*spec.at("use_parameters", index), f"no parameter named {quoted(name)}", hint)
+        return chosen if valid else None
+
+    def _affordable(
+        self, spec: JobSpec | FileSpec, noun: str, parameters: Mapping[str, Values], mode: Mode
+    ) -> bool:
+        """Whether the item can be expanded; counted before anything is built."""
+        field = "parameters" if spec.states("parameters") else "use_parameters"
+        title = f"{noun} {quoted(spec.name)}"
+        try:
+            count = count_combinations(parameters, mode)
+        except ValueError as error:
+            self.report.error(*spec.at("parameter_mode"), f"Failed to expand {title}: {error}")
+            return False
+        if count > self.left:
+            message = f"{title} expands to {count:,} {noun}s; at most {MAX_COMBINATIONS:,} are allowed in all"
+            self.report.error(*spec.at(field), message, "use fewer or shorter parameters")
+            return False
+        if count == 0:
+            empty = [name for name, values in parameters.items() if not values]
+            message = f"{title} makes no {noun}s: the parameter {quoted(empty[0])} has no values"
+            self.report.warn(*spec.at(field), message)
+        self.left -= count
+        return True
+
+    def _check_line(self, shape: Line, text: str, spec: Parameterised, field: str) -> None:
+        problem = shape.refuse(text)
+        if problem is not None:
+            self.report.error(*spec.at(field), f"after substitution: {problem}")
+
+
+def _job_builder(spec: JobSpec, names: Sequence[str]) -> Build:
+    named = spec.resource_requirements if isinstance(spec.resource_requirements, str) else None
+    links: Links = tuple(getattr(spec, field) for field in LINK_FIELDS)
+    plain = ExpandedJob(
+        spec,
+        spec.name,
+        spec.command,
+        spec.invocation_script,
+        named,
+        spec.scheduler,
+        spec.checkpoint,
+        spec.env,
+        links,
+    )
+    if not names:
+        return lambda values: plain
+    substitutes = _substitutes(plain, names)
+    render_env = _map_template(spec.env, names)
+    render_links = _links_template(links, names)
+
+    def build(values: Sequence[Value]) -> ExpandedJob:
+        job = replace(plain, **{field: render(values) for field, render in substitutes.items()})
+        if render_env is not None:
+            job.env = render_env(values)
+        if render_links is not None:
+            job.links = render_links(values)
+        return job
+
+    return build
+
+
+def _substitutes(plain: ExpandedJob, names: Sequence[str]) -> dict[str, Build]:
+    """The text fields of a job that hold a token, with their templates."""
+    tokens = token_pattern(names)
+    found: dict[str, Build] = {}
+    for field in ("name", "command", "invocation_script", "requirements", "scheduler", "checkpoint"):
+        text = getattr(plain, field)
+        if text is not None and (render := compile_template(text, names, tokens)) is not None:
+            found[field] = render
+    return found
+
+
+def _map_template(env: Mapping[str, str], names: Sequence[str]) -> Build | None:
+    tokens = token_pattern(names)
+    found = {
+        key: render
+        for key, text in env.items()
+        if (render := compile_template(text, names, tokens)) is not None
+    }
+    if not found:
+        return None
+    return lambda values: {**env, **{key: render(values) for key, render in found.items()}}
+
+
+def _links_template(links: Links, names: Sequence[str]) -> Build | None:
+    tokens = token_pattern(names)
+    templates = [_tuple_template(items, names, tokens) for items in links]
+    if not any(templates):
+        return None
+    return lambda values: tuple(
+        render(values) if render is not None else items
+        for items, render in zip(links, templates, strict=True)
+    )
+
+
+def _tuple_template(items: tuple[str, ...], names: Sequence[str], tokens: Any) -> Build | None:
+    found = [compile_template(text, names, tokens) for text in items]
+    if not any(found):
+        return None
+    pairs = list(zip(items, found, strict=True))
+    return lambda values: tuple(text if render is None else render(values) for text, render in pairs)
+
+
+def _file_builder(spec: FileSpec, names: Sequence[str]) -> Build:
+    if not names:
+        return lambda values: ExpandedFile(spec, spec.name, spec.path)
+    tokens = token_pattern(names)
+    name = compile_template(spec.name, names, tokens)
+    path = compile_template(spec.path, names, tokens)
+    return lambda values: ExpandedFile(
+        spec, spec.name if name is None else name(values), spec.path if path is None else path(values)
+    )

@@ -1,0 +1,105 @@
+"""A workflow file to a validated, expanded workflow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from torc_supervise.workflow import checks, model
+from torc_supervise.workflow.build import build_workflow
+from torc_supervise.workflow.expand import Expansion
+from torc_supervise.workflow.inert import warn_not_acted_on
+from torc_supervise.workflow.nodes import Mapping
+from torc_supervise.workflow.problems import Problem, SpecError
+from torc_supervise.workflow.references import References
+from torc_supervise.workflow.report import Report
+from torc_supervise.workflow.source import Source, parse_source, read_source
+from torc_supervise.workflow.spec import WorkflowSpec, read_spec
+from torc_supervise.workflow.spec_execution import check_mode
+from torc_supervise.workflow.spec_slurm import check_rules
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many entries the file has, before parameters multiply them."""
+
+    jobs: int
+    files: int
+    user_data: int
+    resource_requirements: int
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A workflow and what its file deserves to be told about, sorted by position."""
+
+    workflow: model.Workflow
+    warnings: tuple[Problem, ...]
+    counts: Counts
+
+
+def load(source: str | Path, *, user: str, stdin: BinaryIO | None = None) -> Loaded:
+    """Read, check and expand a workflow file.
+
+    Args:
+        source: a path, or ``-`` for standard input.
+        user: who runs the workflow; recorded whatever the file says.
+        stdin: a binary stream to read instead of the process's own standard input.
+
+    Raises:
+        SpecError: the file cannot be used; it holds every mistake that was found.
+    """
+    text = read_source(source, stdin)
+    root = parse_source(text)
+    report = Report(text.name)
+    spec = read_spec(root, report)
+    workflow = _check_and_build(spec, root, text, user, report)
+    if report.errors or workflow is None:
+        raise SpecError(report.errors)
+    warnings = sorted(report.warnings, key=lambda problem: (problem.line, problem.column))
+    counts = Counts(len(spec.jobs), len(spec.files), len(spec.user_data), len(spec.resource_requirements))
+    return Loaded(workflow, tuple(warnings), counts)
+
+
+def _check_and_build(
+    spec: WorkflowSpec, root: Mapping, source: Source, user: str, report: Report
+) -> model.Workflow | None:
+    """The workflow, or None where the report has errors."""
+    expansion = Expansion(spec, report)
+    files = expansion.files(spec.files)
+    jobs = expansion.jobs(spec.jobs)
+    checks.check_unique(files, "file", report)
+    checks.check_paths(files, report)
+    checks.check_unique(jobs, "job", report)
+    _check_sections(spec, report)
+    checks.check_job_references(spec, jobs, report)
+    paths = {file.name: file.path for file in files}
+    user_data = {item.name: item.data for item in spec.user_data if item.name}
+    references = References(jobs, paths, user_data, report, complete=expansion.complete)
+    resolved = references.resolve()
+    checks.check_actions(spec, references, report)
+    checks.check_cycle(resolved, report)
+    warn_not_acted_on(root, report)
+    if report.errors:
+        return None
+    return build_workflow(spec, resolved, paths, user_data, user=user, spec_path=source.path)
+
+
+def _check_sections(spec: WorkflowSpec, report: Report) -> None:
+    """The rules inside and between the sections other than jobs and files."""
+    checks.check_requirements(spec, report)
+    checks.check_unique(spec.user_data, "user_data item", report)
+    checks.check_unique(spec.slurm_schedulers, "slurm_schedulers entry", report)
+    checks.check_unique(spec.failure_handlers, "failure_handlers entry", report)
+    check_rules(spec.failure_handlers, report)
+    for section in (*spec.user_data, *spec.slurm_schedulers):
+        if not section.states("name"):
+            report.warn(section.node, section.path, "has no name, so nothing can use it")
+    if spec.execution_config is not None:
+        check_mode(
+            spec.execution_config,
+            report,
+            has_schedulers=bool(spec.slurm_schedulers),
+            one_worker_per_node=any(action.start_one_worker_per_node for action in spec.actions),
+        )

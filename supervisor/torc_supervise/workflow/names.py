@@ -1,0 +1,90 @@
+"""The names of one kind of thing: looked up exactly or by regular expression."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
+
+from torc_supervise.workflow.problems import did_you_mean
+
+_META = frozenset(".^$*+?{}[]\\|()")
+
+
+class NameIndex:
+    """Names of jobs, files or user_data in file order.
+
+    Args:
+        noun: for messages: ``job``.
+        names: in file order; of repeated names the first counts.
+    """
+
+    def __init__(self, noun: str, names: Iterable[str]) -> None:
+        self.noun = noun
+        self.positions: dict[str, int] = {}
+        for position, name in enumerate(names):
+            self.positions.setdefault(name, position)
+        self._sorted: list[str] | None = None
+        self._matches: dict[str, tuple[str, ...]] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.positions
+
+    def suggestion(self, name: str) -> str | None:
+        """``did you mean 'x'?`` or None."""
+        return did_you_mean(name, self.positions)
+
+    def matching(self, pattern: str) -> tuple[str, ...]:
+        """The names in which the pattern is found anywhere, in file order.
+
+        Each distinct pattern is searched once.  One that starts with ``^`` and plain characters looks only at the
+        names that start so: a sweep of 100,000 jobs with a pattern each stays fast.
+
+        Raises:
+            ValueError: not a regular expression.
+        """
+        found = self._matches.get(pattern)
+        if found is None:
+            search = compile_regex(pattern).search
+            candidates = self._candidates(pattern)
+            found = tuple(name for name in candidates if search(name))
+            self._matches[pattern] = found
+        return found
+
+    def _candidates(self, pattern: str) -> Iterable[str]:
+        prefix = _literal_prefix(pattern)
+        if not prefix:
+            return self.positions
+        if self._sorted is None:
+            self._sorted = sorted(self.positions)
+        first = bisect_left(self._sorted, prefix)
+        last = bisect_right(self._sorted, prefix + "\U0010ffff")
+        return sorted(self._sorted[first:last], key=self.positions.__getitem__)
+
+
+def compile_regex(pattern: str) -> re.Pattern[str]:
+    """The compiled pattern.
+
+    Raises:
+        ValueError: not a regular expression, and why.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # sets that a later Python may read differently
+            return re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
+        reason = str(error) if isinstance(error, re.error) else "too large or too deeply nested"
+        raise ValueError(f"not a regular expression: {reason}") from None
+
+
+def _literal_prefix(pattern: str) -> str:
+    """The plain characters that every match of ``^...`` starts with; empty where none are certain."""
+    if not pattern.startswith("^") or "|" in pattern:
+        return ""
+    end = 1
+    while end < len(pattern) and pattern[end] not in _META:
+        end += 1
+    if end < len(pattern) and pattern[end] in "*?{":  # these may repeat the character before them zero times
+        end -= 1
+    return pattern[1 : max(end, 1)]

@@ -1,0 +1,111 @@
+"""Maps with a fixed set of fields, declared as dataclasses.
+
+::
+
+    @dataclass
+    class FileSpec(Record):
+        name: str = entry(Line("a name"), "How jobs refer to the file.", required=True)
+
+declares at once the attribute, what it may hold, its default and its description in the JSON schema.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torc_supervise.workflow.nodes import Mapping, Node, Scalar, child, describe, is_null
+from torc_supervise.workflow.problems import did_you_mean, quoted
+from torc_supervise.workflow.report import Report
+from torc_supervise.workflow.shapes import INVALID, Schema, Shape, join, report_repeated
+
+_NOWHERE = Scalar(None, "", 1, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One declared field."""
+
+    shape: Shape
+    description: str
+    required: bool
+    default: Any
+    example: Any
+
+
+@dataclass(kw_only=True)
+class Record:
+    """A map of the file after validation; ``node`` and ``path`` tell where it stands."""
+
+    noun: ClassVar[str] = "a map"
+
+    node: Node = dataclasses.field(default=_NOWHERE, repr=False, compare=False)
+    path: str = dataclasses.field(default="", repr=False, compare=False)
+
+    def at(self, *steps: str | int) -> tuple[Node, str]:
+        """Node and path of a part: ``job.at("depends_on", 0)``."""
+        path = self.path
+        for step in steps:
+            path = f"{path}[{step}]" if isinstance(step, int) else join(path, step)
+        return child(self.node, *steps), path
+
+    def states(self, name: str) -> bool:
+        """Whether the file gives the field, with a value other than null."""
+        return isinstance(self.node, Mapping) and not is_null(self.node.entries.get(name, _NOWHERE))
+
+
+def entry(
+    shape: Shape, description: str, *, default: Any = None, required: bool = False, example: Any = None
+) -> Any:
+    """Declare a field of a :class:`Record`.
+
+    Args:
+        shape: what it may hold.
+        description: one or two sentences for the schema.
+        default: its value where the file leaves it out or says null.
+        required: that it must be there; ``default`` is not used then.
+        example: for the schema, where the shape alone says too little.
+    """
+    value = shape.placeholder if required else default
+    metadata = {"entry": Entry(shape, description, required, default, example)}
+    if isinstance(value, (dict, list)):
+        return dataclasses.field(default_factory=type(value), metadata=metadata)
+    return dataclasses.field(default=value, metadata=metadata)
+
+
+@functools.cache
+def entries(cls: type[Record]) -> dict[str, Entry]:
+    """The declared fields of a record, by name."""
+    return {f.name: f.metadata["entry"] for f in dataclasses.fields(cls) if "entry" in f.metadata}
+
+
+class Section(Shape):
+    """The shape of a map that becomes a :class:`Record`; unknown keys are errors."""
+
+    def __init__(self, cls: type[Record]) -> None:
+        self.cls = cls
+
+    def read(self, node: Node, path: str, report: Report) -> Any:
+        if not isinstance(node, Mapping):
+            report.error(node, path, f"expected {self.cls.noun}, got {describe(node)}")
+            return INVALID
+        report_repeated(node, path, report)
+        declared = entries(self.cls)
+        values: dict[str, Any] = {}
+        for key, item in node.entries.items():
+            if (known := declared.get(key)) is None:
+                hint = did_you_mean(key, declared)
+                report.error(node.keys[key], join(path, key), f"unknown key {quoted(key)}", hint)
+            elif known.required or not is_null(item):
+                value = known.shape.read(item, join(path, key), report)
+                if value is not INVALID:
+                    values[key] = value
+        for name, known in declared.items():
+            if known.required and name not in node.entries:
+                report.error(node, path, f"{quoted(name)} is missing")
+        return self.cls(node=node, path=path, **values)
+
+    def schema(self) -> Schema:
+        return {"$ref": f"#/$defs/{self.cls.__name__}"}
