@@ -31,14 +31,15 @@ def check_unique(items: Iterable[Any], noun: str, report: Report) -> None:
         if earlier is item:
             continue
         spec: Record = getattr(item, "spec", item)
-        place, _ = getattr(earlier, "spec", earlier).at("name")
-        if isinstance(item, (ExpandedJob, ExpandedFile)) and spec is earlier.spec:
+        earlier_spec: Record = getattr(earlier, "spec", earlier)
+        if spec is earlier_spec:
             message = f"this makes more than one {noun} named {quoted(name)}"
-            report.error(
-                *spec.at("name"), message, "put every parameter into the name, for example 'work_{i}'"
-            )
+            hint = "put every parameter into the name, for example 'work_{i}'"
+            report.error(*spec.at("name"), message, hint)
         else:
-            message = f"there is already a {noun} named {quoted(name)}, on line {place.line}"
+            message = (
+                f"there is already a {noun} named {quoted(name)}, on line {earlier_spec.at('name')[0].line}"
+            )
             report.error(*spec.at("name"), message)
 
 

@@ -92,18 +92,19 @@ def _range(text: str) -> Values:
         return _whole_range(start, end, step, text)
     if step is None:
         raise ValueError(f"invalid step {quoted(parts[2])} in the range {quoted(text)}: it must be a number")
-    return _decimal_range(*(Decimal(part) for part in (*parts, "1")[:3]), text)
+    decimals = [Decimal(part) for part in (*parts, "1")]
+    return _decimal_range(decimals[0], decimals[1], decimals[2], text)
 
 
 def _whole_range(start: int, end: int, step: int, text: str) -> Values:
     if step == 0:
         raise ValueError(f"the step of the range {quoted(text)} is zero")
-    values = range(start, end + (1 if step > 0 else -1), step)
-    return (_limited((end - start) // step + 1, text) and values) or ()
+    count = _limited((end - start) // step + 1, text)
+    return range(start, start + count * step, step)
 
 
 def _decimal_range(start: Decimal, end: Decimal, step: Decimal, text: str) -> Values:
-    """start + k * step in decimal arithmetic, so that 0:1:0.1 gives 0.3 and not 0.30000000000000004."""
+    """start + k * step in decimal arithmetic, so that 0.0:1.0:0.1 gives 0.3 and not 0.30000000000000004."""
     if step == 0:
         raise ValueError(f"the step of the range {quoted(text)} is zero")
     try:

@@ -12,7 +12,6 @@ declares at once the attribute, what it may hold, its default and its descriptio
 from __future__ import annotations
 
 import dataclasses
-import functools
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -75,9 +74,8 @@ def entry(
     return dataclasses.field(default=value, metadata=metadata)
 
 
-@functools.cache
 def entries(cls: type[Record]) -> dict[str, Entry]:
-    """The declared fields of a record, by name."""
+    """The declared fields of a record class, by name."""
     return {f.name: f.metadata["entry"] for f in dataclasses.fields(cls) if "entry" in f.metadata}
 
 
@@ -86,23 +84,23 @@ class Section(Shape):
 
     def __init__(self, cls: type[Record]) -> None:
         self.cls = cls
+        self.declared = entries(cls)
 
     def read(self, node: Node, path: str, report: Report) -> Any:
         if not isinstance(node, Mapping):
             report.error(node, path, f"expected {self.cls.noun}, got {describe(node)}")
             return INVALID
         report_repeated(node, path, report)
-        declared = entries(self.cls)
         values: dict[str, Any] = {}
         for key, item in node.entries.items():
-            if (known := declared.get(key)) is None:
-                hint = did_you_mean(key, declared)
+            if (known := self.declared.get(key)) is None:
+                hint = did_you_mean(key, self.declared)
                 report.error(node.keys[key], join(path, key), f"unknown key {quoted(key)}", hint)
             elif known.required or not is_null(item):
                 value = known.shape.read(item, join(path, key), report)
                 if value is not INVALID:
                     values[key] = value
-        for name, known in declared.items():
+        for name, known in self.declared.items():
             if known.required and name not in node.entries:
                 report.error(node, path, f"{quoted(name)} is missing")
         return self.cls(node=node, path=path, **values)

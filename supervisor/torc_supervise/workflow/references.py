@@ -191,8 +191,8 @@ class References:
             if len(positions) > 1:
                 first, second = (resolved[position].job for position in positions[:2])
                 field = "output_files" if second.spec.output_files else "name"
-                writers = f"{quoted(first.name)} and {quoted(second.name)}"
-                message = f"the file {quoted(name)} is written by two jobs, {writers}"
+                both = f"{quoted(first.name)} and {quoted(second.name)}"
+                message = f"the file {quoted(name)} is written by two jobs, {both}"
                 self.report.error(*second.spec.at(field), message, "give each of them a file of its own")
         return producers
 

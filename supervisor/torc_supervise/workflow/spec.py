@@ -1,5 +1,7 @@
 """The fields of a workflow file: the top level, jobs, requirements, files and user data."""
 
+# ruff: noqa: RUF009  (entry() is a dataclasses.field with our own metadata, not a mutable default)
+
 from __future__ import annotations
 
 import re

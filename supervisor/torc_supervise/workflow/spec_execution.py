@@ -1,5 +1,7 @@
 """The fields of execution_config and resource_monitor."""
 
+# ruff: noqa: RUF009  (entry() is a dataclasses.field with our own metadata, not a mutable default)
+
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -73,8 +73,8 @@ class SlurmDefaults(Shape):
     def _check(self, key: str, key_node: Node, value: Node, path: str, report: Report) -> None:
         option = key.lower().replace("_", "-")
         if option in FORBIDDEN_DEFAULTS:
-            hint = "set it in the slurm_schedulers entry" if "name" not in option else "remove it"
-            report.error(key_node, path, f"{quoted(key)} cannot be a default, torc manages it", hint)
+            way_out = "remove it" if "name" in option else "set it in the slurm_schedulers entry"
+            report.error(key_node, path, f"{quoted(key)} cannot be a default, torc manages it", way_out)
         elif not _OPTION.fullmatch(key):
             hint = f"write {quoted(key.lstrip('-'))}" if _OPTION.fullmatch(key.lstrip("-")) else None
             report.error(key_node, path, f"{quoted(key)} is not the long name of an sbatch option", hint)
