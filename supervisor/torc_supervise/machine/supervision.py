@@ -105,7 +105,6 @@ class Supervision:
         self._orders: Orders = []
         self._now = 0.0
         self._t = ""
-        scheduler.add(state.job(job_id) for job_id in state.ready_jobs())
 
     # -- what the loop asks ---------------------------------------------------------------------------------
 
@@ -157,6 +156,15 @@ class Supervision:
         return self.state.outcome()
 
     # -- what the loop reports ------------------------------------------------------------------------------
+
+    def begin(self, record: r.RunStarted) -> None:
+        """The run begins.  Until then nothing is started."""
+        self._write(record)
+        self._scheduler.add(self.state.job(job_id) for job_id in self.state.ready_jobs())
+
+    def end(self, record: r.RunEnded) -> None:
+        """The run is over; nothing may follow."""
+        self._write(record)
 
     def on_leader_exited(self, pgid: int, exit_: Exit, members: int) -> None:
         self._feed(self._by_pgid[pgid], e.LeaderExited(exit_, members))

@@ -106,7 +106,8 @@ def _claim(path: str, temporary: str, is_alive: Callable[[Owner], bool]) -> list
         if is_alive(holder):
             raise WorkflowBusy(
                 f"the workflow belongs to {holder.describe()}",
-                f"wait for it, or end it with 'torc-supervise cancel'; if that process is known to be gone, remove {path}",
+                "wait for it, or end it with 'torc-supervise cancel'; "
+                f"if that process is known to be gone, remove {path}",
             )
         chain.append((current, holder))
         current = f"{path}.after-{holder.nonce}"

@@ -12,7 +12,7 @@ from torc_supervise.machine.records import JobEnded
 from torc_supervise.machine.state import WorkflowState
 from torc_supervise.machine.status import Status
 from torc_supervise.store.layout import WorkflowFiles
-from torc_supervise.workflow.model import Job
+from torc_supervise.workflow.model import Job, JobId, StdioMode
 
 SHOWN_FIRST = 30  # jobs in the head of a status document
 
@@ -113,12 +113,17 @@ def stdio_fields(
     if run_id is None or attempt_id is None:
         return {"stdout": None, "stderr": None}
     mode = job.stdio or state.workflow.execution.stdio
-    out = files.stdio(job.job_id, run_id, attempt_id, "log" if mode == "combined" else "o")
-    err = out if mode == "combined" else files.stdio(job.job_id, run_id, attempt_id, "e")
-    return {
-        "stdout": None if mode in ("no_stdout", "none") else out,
-        "stderr": None if mode in ("no_stderr", "none") else err,
-    }
+    out, err = stdio_paths(files, mode, job.job_id, run_id, attempt_id)
+    return {"stdout": out, "stderr": err}
+
+
+def stdio_paths(
+    files: WorkflowFiles, mode: StdioMode, job_id: JobId, run_id: int, attempt_id: int
+) -> tuple[str | None, str | None]:
+    """stdout's and stderr's file of an attempt: the same one in mode ``combined``, None where there is none."""
+    out = files.stdio(job_id, run_id, attempt_id, "log" if mode == "combined" else "o")
+    err = out if mode == "combined" else files.stdio(job_id, run_id, attempt_id, "e")
+    return None if mode in ("no_stdout", "none") else out, None if mode in ("no_stderr", "none") else err
 
 
 def result_row(state: WorkflowState, files: WorkflowFiles, t: str, result: JobEnded) -> dict[str, Any]:

@@ -1,0 +1,68 @@
+"""The parent's end of the connection to a helper: lines both ways, never blocking (P8).
+
+What the helper has not taken yet waits in memory.  Records wait until they were acknowledged, which is after fsync; a
+new keeper gets them again.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections import deque
+
+LARGEST_LINE = 1 << 24  # bytes; a helper never says more
+
+
+class Channel:
+    """Lines to and from one helper over a socket pair."""
+
+    def __init__(self, end: socket.socket) -> None:
+        end.setblocking(False)
+        self._socket = end
+        self._out: deque[bytes] = deque()
+        self._in = bytearray()
+        self.closed = False
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def send(self, line: bytes) -> None:
+        """Queue one line, newline included; :meth:`flush` moves what the helper takes."""
+        self._out.append(line)
+
+    def flush(self) -> bool:
+        """Write as much as fits at once.  Returns whether something is left for when the socket is writable."""
+        while self._out and not self.closed:
+            batch = b"".join(self._out) if len(self._out) > 1 else self._out[0]
+            self._out.clear()
+            try:
+                sent = self._socket.send(batch)
+            except BlockingIOError:
+                sent = 0
+            except OSError:  # EPIPE, ECONNRESET: the helper is gone; the reaper will say so
+                self.closed = True
+                return False
+            if sent < len(batch):
+                self._out.append(batch[sent:])
+                return True
+        return False
+
+    def receive(self) -> list[bytes]:
+        """All whole lines that have arrived, without their newlines.  Sets ``closed`` at the end of the stream."""
+        while True:
+            try:
+                data = self._socket.recv(1 << 18)
+            except BlockingIOError:
+                break
+            except OSError:
+                data = b""
+            if not data:
+                self.closed = True
+                break
+            self._in += data
+        *lines, rest = bytes(self._in).split(b"\n")
+        self._in = bytearray(rest[:LARGEST_LINE])
+        return lines
+
+    def close(self) -> None:
+        self.closed = True
+        self._socket.close()

@@ -1,0 +1,111 @@
+"""The control socket: live answers for ``status`` on this host, and ``cancel``.
+
+A Unix socket in a private directory (0700) on a local disk.  One request line, one JSON document, the end.  The keeper
+serves it from its own copy of the state, so that answering never holds up the parent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable
+
+import orjson
+
+LARGEST_REQUEST = 4096  # bytes
+MOST_CLIENTS = 64
+
+
+class ControlSocket:
+    """Listens and answers within the keeper's selector; never blocks on a client."""
+
+    def __init__(self, selector: selectors.BaseSelector, answer: Callable[[object], bytes]) -> None:
+        self._selector = selector
+        self._answer = answer
+        self._clients: dict[socket.socket, _Client] = {}
+        self._directory = tempfile.mkdtemp(prefix="torc-supervise-", dir=runtime_directory())
+        self.path = os.path.join(self._directory, "control")
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        old = os.umask(0o177)
+        try:
+            self._listener.bind(self.path)
+        finally:
+            os.umask(old)
+        self._listener.listen(MOST_CLIENTS)
+        self._listener.setblocking(False)
+        selector.register(self._listener, selectors.EVENT_READ, self._accept)
+
+    def close(self) -> None:
+        for client in list(self._clients):
+            self._drop(client)
+        self._selector.unregister(self._listener)
+        self._listener.close()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _accept(self, mask: int) -> None:
+        try:
+            connection, _ = self._listener.accept()
+        except OSError:
+            return
+        if len(self._clients) >= MOST_CLIENTS:
+            connection.close()
+            return
+        connection.setblocking(False)
+        self._clients[connection] = _Client()
+        self._selector.register(connection, selectors.EVENT_READ, lambda mask: self._serve(connection, mask))
+
+    def _serve(self, connection: socket.socket, mask: int) -> None:
+        client = self._clients[connection]
+        try:
+            done = client.write(connection) if client.reply else self._read(connection, client)
+        except BlockingIOError:
+            return
+        except OSError:
+            done = True  # it went away
+        if done:
+            self._drop(connection)
+
+    def _read(self, connection: socket.socket, client: _Client) -> bool:
+        data = connection.recv(LARGEST_REQUEST)
+        client.request += data
+        if not data or len(client.request) > LARGEST_REQUEST:
+            return True
+        if b"\n" not in client.request:
+            return False
+        try:
+            request = orjson.loads(client.request)
+        except orjson.JSONDecodeError:
+            return True
+        client.reply = memoryview(self._answer(request))
+        self._selector.modify(connection, selectors.EVENT_WRITE, lambda mask: self._serve(connection, mask))
+        return False
+
+    def _drop(self, connection: socket.socket) -> None:
+        del self._clients[connection]
+        with contextlib.suppress(KeyError):
+            self._selector.unregister(connection)
+        connection.close()
+
+
+class _Client:
+    def __init__(self) -> None:
+        self.request = b""
+        self.reply = memoryview(b"")
+
+    def write(self, connection: socket.socket) -> bool:
+        """Send what fits; returns whether everything is sent."""
+        sent = connection.send(self.reply)
+        self.reply = self.reply[sent:]
+        return not self.reply
+
+
+def runtime_directory() -> str:
+    """A directory on a local disk: the user's runtime directory if there is one, else the temporary directory."""
+    wanted = os.environ.get("XDG_RUNTIME_DIR", "")
+    if wanted and os.path.isdir(wanted) and os.access(wanted, os.W_OK | os.X_OK):
+        return wanted
+    return "/tmp" if os.access("/tmp", os.W_OK | os.X_OK) else tempfile.gettempdir()

@@ -1,0 +1,56 @@
+"""Forking a helper with multiprocessing, and then keeping multiprocessing away from it.
+
+multiprocessing supplies the fork and nothing else.  It would reap our children behind our back (``start()`` of a
+second process waits for the first), call a reaped child alive for ever, and at exit send SIGTERM to, and join, whatever
+it still believes in: a number that may belong to somebody else by then, or a helper that hangs on a dead file system.
+So a helper is taken off its books at once; ours is the only reaper (posix.reap).
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.process
+import os
+import signal
+from collections.abc import Callable, Iterable
+
+from torc_supervise.posix.wakeup import undo_in_child
+
+
+def fork_helper(name: str, main: Callable[[], None], close: Iterable[int]) -> int:
+    """Run ``main`` in a forked child and return its pid.
+
+    Args:
+        close: descriptors of the parent that the child must not hold: its own pipe's other end and those of other
+            helpers (or their ends of file would never be seen), the selector, the wakeup sockets.
+
+    Raises:
+        OSError: no process can be made.
+
+    Race: a signal arrives in the child before it has undone the parent's handlers, and wakes the parent through the
+    shared wakeup fd.  All signals are blocked across the fork, so it stays pending until they are undone.
+    Test: test_fork.py::test_a_signal_to_a_helper_is_not_ours.
+    """
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        process = multiprocessing.get_context("fork").Process(
+            target=_child, args=(main, tuple(close)), name=name, daemon=False
+        )
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    pid = process.pid
+    assert pid is not None
+    registered: set[multiprocessing.process.BaseProcess] = getattr(multiprocessing.process, "_children")  # noqa: B009
+    registered.discard(process)
+    return pid
+
+
+def _child(main: Callable[[], None], close: tuple[int, ...]) -> None:
+    undo_in_child()
+    for descriptor in close:
+        try:
+            os.close(descriptor)
+        except OSError:
+            continue  # never mind: it was not open
+    main()

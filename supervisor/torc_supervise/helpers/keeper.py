@@ -1,0 +1,277 @@
+"""The keeper: everything slow that the parent must never wait for.
+
+It folds the records it is sent into a state of its own (a copy from the fork), has its writer make them durable, serves
+``status`` over the control socket, looks at the files that jobs declare, and prints what the parent says.  Each thing
+that may hang has a thread of its own: the disk (writer), file systems of jobs (inspector), the terminal (speaker).
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import socket
+import threading
+import time
+from dataclasses import asdict, dataclass
+
+import orjson
+
+from torc_supervise.errors import JournalError
+from torc_supervise.helpers import messages
+from torc_supervise.helpers.control import ControlSocket
+from torc_supervise.helpers.inspector import Inspector
+from torc_supervise.helpers.last_will import LastWill
+from torc_supervise.helpers.speaker import Speaker
+from torc_supervise.helpers.writer import Writer
+from torc_supervise.machine.deadlines import WallTime
+from torc_supervise.machine.events import Verified
+from torc_supervise.machine.records import JobSignaled, Record
+from torc_supervise.machine.state import WorkflowState
+from torc_supervise.machine.status import Status, StopReason
+from torc_supervise.posix.clock import wall
+from torc_supervise.store import view
+from torc_supervise.store.journal import Journal
+from torc_supervise.store.layout import WorkflowFiles
+from torc_supervise.store.lock import Lock
+from torc_supervise.store.records import decode, encode
+
+LAST_WORDS_LIMIT = 2.0  # seconds for a terminal that does not take our last lines
+
+
+@dataclass(frozen=True, slots=True)
+class KeeperSetup:
+    """What a keeper needs to begin: the state as of the fork and records that may not be durable yet."""
+
+    files: WorkflowFiles
+    state: WorkflowState
+    lock: Lock
+    wall: WallTime
+    unacknowledged: tuple[tuple[int, bytes], ...] = ()  # (seq, line), already folded into ``state``
+    progress: bool = False
+    host: str = ""
+
+
+class Keeper:
+    """Runs in a forked child until the parent says leave, or is gone."""
+
+    def __init__(self, setup: KeeperSetup, parent: socket.socket) -> None:
+        self._files, self._state, self._lock = setup.files, setup.state, setup.lock
+        self._host, self._wall = setup.host, setup.wall
+        self._parent = parent
+        self._seq = 0
+        self._selector = selectors.DefaultSelector()
+        self._guard = threading.Lock()  # the state: folded here, read by the writer for snapshots
+        self._to_parent = threading.Lock()
+        self._leaving = False
+        self._parent_alive = True
+        self._began = time.monotonic()
+        self._speaker = Speaker(self._progress if setup.progress else None)
+        self._inspector = Inspector(self._tell_verified)
+        self._control = self._open_control()
+        self._journal = Journal(self._files.journal)
+        self._writer = Writer(
+            self._journal,
+            self._files,
+            self._tell_durable,
+            self._tell_trouble,
+            self._document,
+            time.monotonic,
+        )
+        self._catch_up(setup.unacknowledged)
+
+    def run(self) -> None:
+        """Serve until the parent is done or gone."""
+        self._writer.start()
+        reader = _LineReader(self._parent)
+        self._selector.register(self._parent, selectors.EVENT_READ, None)
+        while not self._leaving:
+            for key, mask in self._selector.select():
+                if key.data is not None:
+                    key.data(mask)
+                    continue
+                lines = reader.read()
+                self._take(lines)
+                if reader.ended and not self._leaving:
+                    self._parent_alive = False
+                    self._execute_last_will()
+                    self._leaving = True
+        self._finish()
+
+    # -- from the parent ------------------------------------------------------------------------------------
+
+    def _take(self, lines: list[bytes]) -> None:
+        """Fold and pass on a batch.  Everything that arrived together is committed together."""
+        records = []
+        with self._guard:
+            for line in lines:
+                if line.startswith(b"{"):
+                    self._fold(line)
+                    records.append(line + b"\n")
+        if records:
+            self._writer.put(records, self._seq)
+        for line in lines:
+            match line[:1]:
+                case b"V":
+                    self._inspector.ask(messages.Inspection(**messages.body(line)))
+                case b"P":
+                    self._speaker.say(line[1:].decode(errors="replace"))
+                case b"L":
+                    self._leaving = True
+
+    def _fold(self, line: bytes) -> None:
+        self._seq, t, mono, record = decode(line)
+        if record is None:
+            return
+        self._state.apply(t, mono, record)
+        if isinstance(record, JobSignaled) and record.why != StopReason.LEFTOVER:
+            checkpoint = self._state.job(record.job_id).checkpoint
+            if checkpoint is not None:
+                self._inspector.signaled(record.job_id, checkpoint)
+
+    def _catch_up(self, unacknowledged: tuple[tuple[int, bytes], ...]) -> None:
+        """After a restart: write what the last keeper was given and did not confirm, unless it is in the file."""
+        on_disk = self._journal.last_seq()
+        missing = [line for seq, line in unacknowledged if seq > on_disk]
+        self._seq = max([on_disk, *(seq for seq, _ in unacknowledged)])
+        if unacknowledged:
+            self._writer.put(missing or [b""], self._seq)
+
+    # -- to the parent --------------------------------------------------------------------------------------
+
+    def _tell(self, line: bytes) -> None:
+        with self._to_parent:
+            try:
+                self._parent.sendall(line)
+            except OSError:
+                self._parent_alive = False  # its last will follows when the reader sees the end
+
+    def _tell_durable(self, seq: int) -> None:
+        self._tell(b"A%d\n" % seq)
+
+    def _tell_trouble(self, code: str, message: str) -> None:
+        self._tell(messages.line("W", {"code": code, "message": message}))
+
+    def _tell_verified(self, job_id: int, verified: Verified) -> None:
+        self._tell(messages.line("V", {"job_id": job_id, **asdict(verified)}))
+
+    # -- to people ------------------------------------------------------------------------------------------
+
+    def _open_control(self) -> ControlSocket | None:
+        try:
+            return ControlSocket(self._selector, self._answer)
+        except OSError as error:
+            self._speaker.say(f"warning: no live status, the control socket cannot be made: {error}")
+            return None
+
+    def _answer(self, request: object) -> bytes:
+        match request:
+            case {"ask": "status", "jobs": False}:
+                return _json_line(self._head())
+            case {"ask": "status"}:
+                return self._document()
+            case {"ask": "cancel"}:
+                self._tell(b"C\n")
+                return _json_line({"canceled": True})
+            case _:
+                return _json_line({"error": "unknown request"})
+
+    def _supervisor(self) -> dict[str, object] | None:
+        fields = view.supervisor_fields(self._state, alive=self._parent_alive and self._state.run_is_open)
+        if fields is not None and self._control is not None:
+            fields["control"] = self._control.path if self._state.run_is_open else None
+        return fields
+
+    def _head(self) -> dict[str, object]:
+        with self._guard:
+            return view.status_head(self._state, self._files, self._supervisor())
+
+    def _document(self) -> bytes:
+        with self._guard:
+            return view.status_document(self._state, self._files, self._supervisor())
+
+    def _progress(self) -> str:
+        with self._guard:
+            state = self._state
+            total, counts = len(state.workflow.jobs), state.counts
+            names = [state.job(job_id).name for job_id in list(state.live)[:4]]
+            more = len(state.live) - len(names)
+        done = counts[Status.COMPLETED]
+        failed = counts[Status.FAILED] + counts[Status.CANCELED]
+        parts = [f"{done}/{total} done", f"{counts[Status.RUNNING]} running"]
+        if failed:
+            parts.append(f"{failed} failed")
+        if counts[Status.TERMINATED]:
+            parts.append(f"{counts[Status.TERMINATED]} terminated")
+        parts.append(clock_text(time.monotonic() - self._began))
+        if names:
+            parts.append(", ".join(names) + (f" and {more} more" if more > 0 else ""))
+        return " · ".join(parts)[: _terminal_width() - 1]
+
+    # -- the end --------------------------------------------------------------------------------------------
+
+    def _execute_last_will(self) -> None:
+        """The parent is gone without a word: end its jobs under the same rules and say what became of them (P10)."""
+
+        def write(record: Record) -> None:
+            line = encode(self._seq + 1, wall(), time.monotonic(), record)
+            with self._guard:
+                self._fold(line)
+            self._writer.put([line], self._seq)
+
+        LastWill(self._state, self._wall, write, self._speaker.say).execute()
+
+    def _finish(self) -> None:
+        if self._control is not None:
+            self._control.close()
+        self._writer.leave()
+        self._writer.join()
+        if not self._parent_alive:
+            self._lock.release()
+        self._speaker.finish(LAST_WORDS_LIMIT)
+        self._journal.close()
+
+
+class _LineReader:
+    """Whole lines from a blocking socket that the selector said is readable."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._rest = b""
+        self.ended = False
+
+    def read(self) -> list[bytes]:
+        try:
+            data = self._connection.recv(1 << 20)
+        except OSError:
+            data = b""
+        if not data:
+            self.ended = True
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        return lines
+
+
+def main(setup: KeeperSetup, parent: socket.socket) -> None:
+    """What the forked child runs."""
+    try:
+        Keeper(setup, parent).run()
+    except JournalError as error:
+        parent.sendall(messages.line("W", {"code": "journal_unreadable", "message": str(error)}))
+        os._exit(70)
+
+
+def _json_line(document: object) -> bytes:
+    return orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def clock_text(seconds: float) -> str:
+    """62 -> "1:02", 3723 -> "1:02:03"."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _terminal_width() -> int:
+    try:
+        return os.get_terminal_size(2).columns
+    except OSError:
+        return 80

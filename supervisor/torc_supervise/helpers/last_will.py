@@ -1,0 +1,144 @@
+"""The last will: the parent was killed, and the keeper ends its jobs under the same termination rules (P10).
+
+The keeper is not the jobs' parent, so it cannot see how they end: return codes are unknown and said to be.  Members of
+a group are found in /proc and watched by pidfd, so that nothing is polled.  A group's number cannot change hands while
+a member lives; each look at /proc checks that what has the number is as old as the job.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from collections.abc import Callable
+from signal import SIGCONT, SIGKILL, Signals
+
+from torc_supervise.errors import EXIT_RESUME
+from torc_supervise.machine import deadlines
+from torc_supervise.machine import records as r
+from torc_supervise.machine.deadlines import WallTime
+from torc_supervise.machine.phases import NEVER, Policy
+from torc_supervise.machine.state import LiveAttempt, WorkflowState
+from torc_supervise.machine.status import Ended, Status
+from torc_supervise.machine.step import UNKILLABLE_AFTER
+from torc_supervise.posix import clock, procfs
+from torc_supervise.posix.groups import signal_group
+from torc_supervise.workflow.model import Job
+
+WHY = "supervisor_died"
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class LastWill:
+    """Ends every live attempt of a state; ``write`` records, ``say`` tells whoever watches."""
+
+    def __init__(
+        self,
+        state: WorkflowState,
+        wall: WallTime,
+        write: Callable[[r.Record], None],
+        say: Callable[[str], None],
+        *,
+        look: bool = True,
+    ) -> None:
+        self._state, self._wall, self._write, self._say = state, wall, write, say
+        self._look = (
+            look  # False: the jobs ran on another host or before a reboot, nothing of them can be here
+        )
+        self._boot_offset = clock.boot_offset()
+
+    def execute(self) -> None:
+        """Signal, wait, kill, record.  Bounded: by the grace, then by UNKILLABLE_AFTER."""
+        attempts = dict(self._state.live)
+        self._record_lost(attempts)
+        if attempts:
+            self._say(f"the supervisor was killed: ending its {len(attempts)} running jobs")
+        now = time.monotonic()
+        kill_at = {job_id: self._ask(self._state.job(job_id), live, now) for job_id, live in attempts.items()}
+        killed: set[int] = set()
+        while attempts:
+            members = self._members(attempts)
+            for job_id in [j for j in attempts if not members[j]]:
+                self._record(attempts.pop(job_id), Ended.KILLED if job_id in killed else Ended.IN_GRACE)
+            now = time.monotonic()
+            for job_id in [j for j in attempts if now >= kill_at[j]]:
+                if job_id in killed:
+                    self._record(attempts.pop(job_id), Ended.UNKILLABLE)
+                    continue
+                signal_group(attempts[job_id].started.pgid, SIGKILL)
+                killed.add(job_id)
+                kill_at[job_id] = now + UNKILLABLE_AFTER
+            if attempts:
+                watched = [pid for job_id in attempts for pid in members[job_id]]
+                _wait_for_any(watched, min(kill_at[j] for j in attempts) - now)
+        state = self._state
+        if state.run_is_open:
+            self._write(r.RunEnded(state.run_id, state.outcome().value, EXIT_RESUME))
+
+    def _record_lost(self, attempts: dict[int, LiveAttempt]) -> None:
+        """Those of which nothing is there any more: they ended, and nobody saw how."""
+        members = self._members(attempts)
+        for job_id in [j for j in attempts if not members[j]]:
+            self._record(attempts.pop(job_id), Ended.LOST)
+
+    def _ask(self, job: Job, live: LiveAttempt, now: float) -> float:
+        """Send the first signal; returns when SIGKILL is due."""
+        if not job.supports_termination:
+            return now
+        execution = self._state.workflow.execution
+        grace, stated = deadlines.grace_of(job, execution)
+        signum = Signals[job.termination_signal or execution.termination_signal].value
+        signal_group(live.started.pgid, signum)
+        signal_group(live.started.pgid, SIGCONT)
+        policy = Policy(signum, grace=grace, grace_stated=stated)
+        return deadlines.kill_at(deadlines.scaled(policy, self._wall), now, self._wall)
+
+    def _members(self, attempts: dict[int, LiveAttempt]) -> dict[int, list[int]]:
+        """Living members of the attempts' groups: right number, right session, not older than the job."""
+        by_pgid = {live.started.pgid: (job_id, live.mono) for job_id, live in attempts.items()}
+        found: dict[int, list[int]] = {job_id: [] for job_id in attempts}
+        if not (attempts and self._look):
+            return found
+        for about in procfs.everything():
+            owner = by_pgid.get(about.pgid)
+            if owner is None or not about.alive or about.sid != about.pgid:
+                continue
+            started = about.start_ticks / _TICKS - self._boot_offset
+            if started >= owner[1] - 2.0:  # ticks are coarse, and the record is written after the spawn
+                found[owner[0]].append(about.pid)
+        return found
+
+    def _record(self, live: LiveAttempt, ended: Ended) -> None:
+        started = live.started
+        self._write(
+            r.JobEnded(
+                started.run_id,
+                started.job_id,
+                started.attempt_id,
+                Status.TERMINATED.value,
+                ended.value,
+                why=WHY,
+                start_time=live.start_time,
+                exec_time_seconds=round(time.monotonic() - live.mono, 6),
+                error="the supervisor was killed while it ran; its exit status is unknown",
+            )
+        )
+
+
+def _wait_for_any(pids: list[int], seconds: float) -> None:
+    """Until one of the processes ends, or the time is up."""
+    poll = select.poll()
+    descriptors = []
+    for pid in pids:
+        try:
+            descriptor = os.pidfd_open(pid)
+        except OSError:
+            continue
+        descriptors.append(descriptor)
+        poll.register(descriptor, select.POLLIN)
+    try:
+        if len(descriptors) == len(pids):
+            poll.poll(None if seconds == NEVER else max(0.0, seconds) * 1000)
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)

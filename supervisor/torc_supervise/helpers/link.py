@@ -1,0 +1,146 @@
+"""Links: what the parent keeps of its helpers: a channel, a pid, and what they have not confirmed yet."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, replace
+
+from torc_supervise.helpers import keeper, messages, sampler
+from torc_supervise.helpers.channel import Channel
+from torc_supervise.helpers.fork import fork_helper
+from torc_supervise.helpers.keeper import KeeperSetup
+from torc_supervise.helpers.messages import Inspection
+from torc_supervise.machine.records import JobSignaled, Record
+from torc_supervise.machine.state import WorkflowState
+from torc_supervise.machine.status import StopReason
+from torc_supervise.store.records import encode
+from torc_supervise.workflow.model import Job, JobId
+
+
+class KeeperLink:
+    """Invariant: every record with a number above ``confirmed`` is in ``_unconfirmed``, in order."""
+
+    def __init__(self, setup: KeeperSetup, last_seq: int, started: Callable[[int], None]) -> None:
+        self._setup = setup
+        self._started = started  # told the pid of every new keeper, so that the reaper knows it
+        self._seq = last_seq
+        self.confirmed = last_seq
+        self._unconfirmed: deque[tuple[int, bytes]] = deque()
+        self._questions: dict[JobId, Inspection] = {}
+        self._signaled: dict[JobId, float] = {}  # epoch seconds of its first signal
+        self._told_to_leave = False
+        self.pid = 0
+        self.gone = False
+        self.channel = self._fork(())
+
+    # -- saying ---------------------------------------------------------------------------------------------
+
+    def write(self, t: str, mono: float, record: Record) -> None:
+        """Queue a record; it is kept until the keeper confirms that it is durable."""
+        self._seq += 1
+        line = encode(self._seq, t, mono, record)
+        self._unconfirmed.append((self._seq, line))
+        self.channel.send(line)
+        if type(record) is JobSignaled and record.why != StopReason.LEFTOVER:
+            self._signaled.setdefault(record.job_id, time.time())
+
+    def say(self, text: str) -> None:
+        self.channel.send(b"P" + text.replace("\n", " ").encode(errors="replace") + b"\n")
+
+    def inspect(self, job: Job, state: WorkflowState, *, asked: bool) -> None:
+        """Ask for the job's declared files; the answer comes as a ``V`` line."""
+        outputs = () if asked else tuple((name, state.workflow.files[name]) for name in job.output_files)
+        signaled_at = self._signaled.pop(job.job_id, None)
+        question = Inspection(job.job_id, outputs, job.checkpoint, signaled_at)
+        self._questions[job.job_id] = question
+        self.channel.send(messages.line("V", asdict(question)))
+
+    def leave(self) -> None:
+        """Everything was said."""
+        self._told_to_leave = True
+        self.channel.send(b"L\n")
+
+    # -- hearing --------------------------------------------------------------------------------------------
+
+    def receive(self) -> Iterable[bytes]:
+        """Lines for the loop; confirmations are taken note of here."""
+        for line in self.channel.receive():
+            if line.startswith(b"A"):
+                self._confirm(int(line[1:]))
+                continue
+            if line.startswith(b"V"):
+                self._questions.pop(messages.body(line)["job_id"], None)
+            yield line
+
+    @property
+    def unconfirmed(self) -> int:
+        return len(self._unconfirmed)
+
+    def _confirm(self, seq: int) -> None:
+        self.confirmed = max(self.confirmed, seq)
+        while self._unconfirmed and self._unconfirmed[0][0] <= seq:
+            self._unconfirmed.popleft()
+
+    # -- living and dying -----------------------------------------------------------------------------------
+
+    def died(self, pid: int) -> bool:
+        """Was this dead helper our keeper?  Sets ``gone`` where it may stay dead: it left, with everything written."""
+        if pid != self.pid:
+            return False
+        for _ in self.receive():
+            pass  # its last confirmations
+        self.gone = self._told_to_leave and not self._unconfirmed
+        return True
+
+    def restart(self, close: Iterable[int], state: WorkflowState) -> None:
+        """Fork another keeper with what was not confirmed, and repeat what was asked."""
+        self.channel.close()
+        self._setup = replace(self._setup, state=state, unacknowledged=tuple(self._unconfirmed))
+        self.channel = self._fork(close)
+        for question in self._questions.values():
+            self.channel.send(messages.line("V", asdict(question)))
+        if self._told_to_leave:
+            self.channel.send(b"L\n")
+
+    def _fork(self, close: Iterable[int]) -> Channel:
+        ours, theirs = socket.socketpair()
+        setup = self._setup
+        self.pid = fork_helper("keeper", lambda: keeper.main(setup, theirs), [*close, ours.fileno()])
+        theirs.close()
+        self._started(self.pid)
+        return Channel(ours)
+
+    def wake(self) -> None:
+        """SIGCONT: somebody may have stopped it, and we want to leave."""
+        os.kill(self.pid, signal.SIGCONT)
+
+
+class SamplerLink:
+    """The sampler is told which processes to look at, and says what it saw."""
+
+    def __init__(
+        self, interval: float, enforce: bool, close: Iterable[int], started: Callable[[int], None]
+    ) -> None:
+        ours, theirs = socket.socketpair()
+        self._enforce = enforce
+        self.pid = fork_helper("sampler", lambda: sampler.main(theirs, interval), [*close, ours.fileno()])
+        theirs.close()
+        started(self.pid)
+        self.channel = Channel(ours)
+
+    def watch(self, job: Job, pid: int) -> None:
+        limit = job.requirements.memory_bytes if self._enforce and job.requirements.memory_stated else None
+        self.channel.send(messages.line("J", {"job_id": job.job_id, "pid": pid, "limit": limit}))
+
+    def forget(self, job_id: JobId) -> None:
+        self.channel.send(b"D%d\n" % job_id)
+
+    def receive(self) -> Iterable[tuple[JobId, int, float, bool]]:
+        for line in self.channel.receive():
+            job_id, memory, cpu, at_limit = messages.body(line)
+            yield job_id, memory, cpu, at_limit

@@ -1,0 +1,127 @@
+"""Writer: the keeper's thread for the journal and the snapshot.  It alone waits for the disk.
+
+Group commit: whatever has arrived since the last fsync goes out in one write and one fsync, and is acknowledged after
+it.  A full disk costs nothing but memory: the lines are kept and tried again, in order.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Callable
+
+from torc_supervise.store import snapshot
+from torc_supervise.store.journal import Journal
+from torc_supervise.store.layout import WorkflowFiles
+
+RETRY_AFTER = 1.0  # seconds between tries while the disk is full or broken
+SHARE_OF_TIME = 0.05  # snapshots of a huge workflow take at most this share of the keeper's time
+
+
+class Writer:
+    """Owns the journal.  ``snapshot_of`` is asked for a new document when one is due and something has changed."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        files: WorkflowFiles,
+        on_durable: Callable[[int], None],
+        on_trouble: Callable[[str, str], None],
+        snapshot_of: Callable[[], bytes],
+        clock: Callable[[], float],
+        snapshot_interval: float = 1.0,
+    ) -> None:
+        self._journal = journal
+        self._files = files
+        self._on_durable = on_durable
+        self._on_trouble = on_trouble
+        self._snapshot_of = snapshot_of
+        self._clock = clock
+        self._interval = snapshot_interval
+        self._condition = threading.Condition()
+        self._lines: list[bytes] = []
+        self._last_seq = 0
+        self._leaving = False
+        self._changed = True
+        self._in_trouble: str | None = None
+        self._snapshot_due = 0.0
+        self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def put(self, lines: list[bytes], last_seq: int) -> None:
+        with self._condition:
+            self._lines += lines
+            self._last_seq = last_seq
+            self._changed = True
+            self._condition.notify()
+
+    def leave(self) -> None:
+        """Write everything that was put, then the last snapshot, then end."""
+        with self._condition:
+            self._leaving = True
+            self._condition.notify()
+
+    def join(self) -> None:
+        self._thread.join()
+
+    def _work(self) -> None:
+        while True:
+            with self._condition:
+                while not (self._lines or self._leaving):
+                    if not self._condition.wait(self._time_to_snapshot()):
+                        break
+                lines, seq, leaving = self._lines, self._last_seq, self._leaving
+                self._lines = []
+            if lines:
+                self._commit(lines, seq)
+            if leaving and not self._lines:
+                self._write_snapshot()
+                return
+            if self._time_to_snapshot() == 0.0:
+                self._write_snapshot()
+
+    def _commit(self, lines: list[bytes], seq: int) -> None:
+        """Until they are durable; meanwhile new lines gather and the parent keeps its copies."""
+        data = b"".join(lines)
+        while True:
+            try:
+                self._journal.append(data)
+                break
+            except OSError as error:
+                self._report("journal_not_written", self._files.journal, error)
+                with self._condition:
+                    self._condition.wait(RETRY_AFTER)
+        if self._in_trouble is not None:
+            self._in_trouble = None
+            self._on_trouble("journal_written_again", f"{self._files.journal}: everything is written again")
+        self._on_durable(seq)
+
+    def _time_to_snapshot(self) -> float | None:
+        """Seconds until the next snapshot is due; None if nothing has changed since the last one."""
+        return max(0.0, self._snapshot_due - self._clock()) if self._changed else None
+
+    def _write_snapshot(self) -> None:
+        started = self._clock()
+        self._changed = False
+        try:
+            snapshot.replace(self._files, self._snapshot_of())
+        except OSError as error:
+            self._changed = True
+            self._report("snapshot_not_written", self._files.snapshot, error)
+        now = self._clock()
+        self._snapshot_due = now + max(self._interval, (now - started) / SHARE_OF_TIME)
+
+    def _report(self, code: str, path: str, error: OSError) -> None:
+        """Say it once until it is over."""
+        if self._in_trouble == code:
+            return
+        self._in_trouble = code
+        what = (
+            "the disk is full"
+            if error.errno in (errno.ENOSPC, errno.EDQUOT)
+            else os.strerror(error.errno or 0)
+        )
+        self._on_trouble(code, f"{path}: {what}; kept in memory, jobs go on")

@@ -1,0 +1,33 @@
+"""Launcher: from a job to a process: its command line, its files' names, its environment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torc_supervise.environment import RunEnvironment
+from torc_supervise.posix.kernel import Kernel
+from torc_supervise.posix.shell import command_line
+from torc_supervise.store.layout import WorkflowFiles
+from torc_supervise.store.view import stdio_paths
+from torc_supervise.workflow.model import Job
+
+
+@dataclass(frozen=True, slots=True)
+class Launcher:
+    """``bash``: absolute path."""
+
+    bash: str
+    files: WorkflowFiles
+    environment: RunEnvironment
+
+    def launch(self, kernel: Kernel, job: Job, run_id: int, attempt_id: int, gpus: tuple[int, ...]) -> int:
+        """Start one attempt; returns the pid.  Opens no file: the job's shell does (P8).
+
+        Raises:
+            SpawnRefusedError, SpawnFailedError: see ``posix.spawn``.
+        """
+        command = f"{job.invocation_script} {job.command}" if job.invocation_script else job.command
+        mode = job.stdio or self.environment.workflow.execution.stdio
+        stdout, stderr = stdio_paths(self.files, mode, job.job_id, run_id, attempt_id)
+        argv = command_line(self.bash, command, stdout, stderr)
+        return kernel.spawn(argv, self.environment.of(job, run_id, attempt_id, gpus))

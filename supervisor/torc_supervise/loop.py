@@ -1,0 +1,276 @@
+"""The one selector loop.  It turns what the kernel says into events, and orders into system calls; it decides nothing.
+
+Nothing in a turn may wait: spawning waits for an exec on a local disk, everything else is memory, signals and /proc
+(P8).  One turn: wait for a descriptor or the next deadline; see who died; take signals; let deadlines pass; start a few
+jobs; hand the keeper its lines.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+from collections.abc import Callable, Iterable
+
+from torc_supervise.helpers import messages
+from torc_supervise.helpers.link import KeeperLink, SamplerLink
+from torc_supervise.launch import Launcher
+from torc_supervise.machine import actions as a
+from torc_supervise.machine.events import Verified
+from torc_supervise.machine.phases import NEVER
+from torc_supervise.machine.supervision import Order, Say, Start, Supervision, Write
+from torc_supervise.posix.kernel import Kernel
+from torc_supervise.posix.reap import Sweep
+from torc_supervise.posix.spawn import SpawnFailedError, SpawnRefusedError
+from torc_supervise.posix.wakeup import Wakeup
+from torc_supervise.workflow.model import JobId
+
+STARTS_PER_TURN = 8
+"""A burst of starts is cut into turns, so that a signal which arrives meanwhile waits for this many at most."""
+
+
+class Loop:
+    """Runs one Supervision until it is done."""
+
+    def __init__(
+        self,
+        supervision: Supervision,
+        kernel: Kernel,
+        wakeup: Wakeup,
+        launcher: Launcher,
+        keeper: KeeperLink,
+        sampler: SamplerLink | None = None,
+    ) -> None:
+        self._supervision = supervision
+        self._kernel = kernel
+        self._wakeup = wakeup
+        self._launcher = launcher
+        self._keeper = keeper
+        self._sampler = sampler
+        self._selector = selectors.DefaultSelector()
+        self._watched: dict[int, int] = {}  # pid of a group member that is not our child -> its pidfd
+        self._may_start_more = True
+        self._children_changed = False
+        self._selector.register(wakeup, selectors.EVENT_READ, self._on_wakeup)
+        self._connect_keeper()
+        if sampler is not None:
+            self._selector.register(sampler.channel, selectors.EVENT_READ, self._on_sampler)
+
+    def run(self) -> None:
+        """Until nothing runs and nothing more will start."""
+        while not self._supervision.done:
+            self.turn()
+
+    def turn(self) -> None:
+        """One round; returns early only when something happened or a deadline came."""
+        supervision = self._supervision
+        ready = self._selector.select(self._timeout())
+        supervision.at(self._kernel.monotonic(), self._kernel.wall())
+        signals: list[int] = []
+        for key, mask in ready:
+            signals += key.data(mask)
+        # Exits before signals: a job that ended before the signal went out keeps its own status.
+        if self._children_changed:
+            self._children_changed = False
+            self._report(self._kernel.sweep())
+        for signum in signals:
+            supervision.on_signal(signum)
+        supervision.tick()
+        self._obey()
+        self._start_some()
+        self._flush()
+
+    def fds(self) -> list[int]:
+        """Descriptors that a newly forked helper must close."""
+        links = [self._keeper.channel] + ([self._sampler.channel] if self._sampler else [])
+        own = [link.fileno() for link in links if not link.closed]
+        return [*own, *self._wakeup.fds(), self._selector.fileno(), *self._watched.values()]
+
+    def wait_for_keeper(self, until: float) -> bool:
+        """Keep turning until the keeper has confirmed everything and is gone; False if ``until`` came first.
+
+        Args:
+            until: monotonic seconds.
+        """
+        while not self._keeper.gone:
+            now = self._kernel.monotonic()
+            if now >= until:
+                return False
+            for key, mask in self._selector.select(until - now):
+                key.data(mask)
+            if self._children_changed:
+                self._children_changed = False
+                self._note_dead_helpers(self._kernel.sweep())
+            self._flush()
+        return True
+
+    def write_now(self) -> None:
+        """Hand orders that were given outside of a turn to the keeper."""
+        self._obey()
+        self._flush()
+
+    def close(self) -> None:
+        for descriptor in self._watched.values():
+            os.close(descriptor)
+        self._selector.close()
+
+    # -- what wakes us --------------------------------------------------------------------------------------
+
+    def _timeout(self) -> float | None:
+        if self._may_start_more:
+            return 0.0
+        deadline = self._supervision.next_deadline
+        return None if deadline == NEVER else max(0.0, deadline - self._kernel.monotonic())
+
+    def _on_wakeup(self, mask: int) -> Iterable[int]:
+        raised = self._wakeup.take()
+        if signal.SIGCHLD in raised:
+            self._children_changed = True
+        return [signum for signum in raised if signum != signal.SIGCHLD]
+
+    def _on_keeper(self, mask: int) -> Iterable[int]:
+        if not mask & selectors.EVENT_READ:
+            return ()
+        for line in self._keeper.receive():
+            match line[:1]:
+                case b"V":
+                    answer = messages.body(line)
+                    self._supervision.on_verified(
+                        answer["job_id"],
+                        Verified(
+                            tuple(answer["missing"]),
+                            tuple((name, mtime) for name, mtime in answer["seen"]),
+                            answer["checkpoint_saved"],
+                        ),
+                    )
+                case b"C":
+                    self._supervision.on_cancel()
+                case b"W":
+                    warning = messages.body(line)
+                    self._supervision.warn(warning["code"], warning["message"])
+        if self._keeper.channel.closed:
+            self._selector.unregister(self._keeper.channel)
+        return ()
+
+    def _on_sampler(self, mask: int) -> Iterable[int]:
+        assert self._sampler is not None
+        for job_id, memory, cpu, at_limit in self._sampler.receive():
+            self._supervision.on_sample(job_id, memory, cpu, at_limit)
+        if self._sampler.channel.closed:
+            self._selector.unregister(self._sampler.channel)
+        return ()
+
+    def _on_watched(self, pid: int) -> Callable[[int], Iterable[int]]:
+        def ended(mask: int) -> Iterable[int]:
+            descriptor = self._watched.pop(pid)
+            self._selector.unregister(descriptor)  # it stays readable for ever
+            os.close(descriptor)
+            self._report(self._kernel.look_again())
+            return ()
+
+        return ended
+
+    # -- what the kernel said -------------------------------------------------------------------------------
+
+    def _report(self, sweep: Sweep) -> None:
+        supervision = self._supervision
+        draining = set(supervision.draining()) if sweep.members else set()
+        for pgid, exit_ in sweep.exited:
+            if pgid in supervision.groups:
+                supervision.on_leader_exited(pgid, exit_, len(sweep.members[pgid]))
+            else:  # abandoned twice over; nobody's business any more
+                self._kernel.collect(pgid)
+        for pgid in draining:
+            if pgid in sweep.members:
+                supervision.on_group_changed(pgid, len(sweep.members[pgid]))
+        self._note_dead_helpers(sweep)
+        for pid in sweep.strangers - self._watched.keys():
+            descriptor = self._kernel.watch(pid)
+            if descriptor is not None:
+                self._watched[pid] = descriptor
+                self._selector.register(descriptor, selectors.EVENT_READ, self._on_watched(pid))
+
+    def _note_dead_helpers(self, sweep: Sweep) -> None:
+        for pid, exit_ in sweep.helpers:
+            if self._keeper.died(pid) and not self._keeper.gone:
+                self._supervision.warn("keeper_died", f"the keeper died ({exit_}); starting another one")
+                self._restart_keeper()
+            elif self._sampler is not None and pid == self._sampler.pid:
+                self._supervision.warn(
+                    "sampler_died", f"the sampler died ({exit_}): memory limits are not enforced"
+                )
+                self._sampler = None
+
+    # -- what is to be done ---------------------------------------------------------------------------------
+
+    def _obey(self) -> None:
+        while orders := self._supervision.take_orders():
+            for order in orders:
+                match order:
+                    case Write(record=record):
+                        self._keeper.write(self._kernel.wall(), self._kernel.monotonic(), record)
+                    case Order(job_id=job_id, action=action):
+                        self._perform(job_id, action)
+                    case Start():
+                        self._start(order)
+                    case Say(text=text):
+                        self._keeper.say(text)
+
+    def _perform(self, job_id: JobId, action: a.SignalGroup | a.SignalLeader | a.Reap | a.Verify) -> None:
+        match action:
+            case a.SignalGroup(pgid=pgid, signum=signum):
+                self._kernel.signal_group(pgid, signum)
+            case a.SignalLeader(pid=pid, signum=signum):
+                self._kernel.signal_process(pid, signum)
+            case a.Reap(pid=pid):
+                usage = self._kernel.collect(pid)
+                if self._sampler is not None:
+                    self._sampler.forget(job_id)
+                self._supervision.on_reaped(job_id, usage)
+            case a.Verify(outcome=outcome):
+                job = self._supervision.state.job(job_id)
+                self._keeper.inspect(job, self._supervision.state, asked=outcome.why is not None)
+
+    def _start_some(self) -> None:
+        self._may_start_more = False
+        for _ in range(STARTS_PER_TURN):
+            if not self._supervision.start_next():
+                return
+            self._obey()
+        self._may_start_more = True
+
+    def _start(self, order: Start) -> None:
+        job, supervision = order.job, self._supervision
+        supervision.at(self._kernel.monotonic(), self._kernel.wall())
+        try:
+            pid = self._launcher.launch(
+                self._kernel, job, supervision.state.run_id, order.attempt_id, order.gpus
+            )
+        except SpawnRefusedError as error:
+            supervision.on_spawn_refused(job.job_id, error.errno)
+        except SpawnFailedError as error:
+            supervision.on_spawn_failed(job.job_id, error.errno, str(error))
+        else:
+            supervision.on_spawned(job.job_id, pid)
+            if self._sampler is not None:
+                self._sampler.watch(job, pid)
+
+    # -- helpers --------------------------------------------------------------------------------------------
+
+    def _connect_keeper(self) -> None:
+        self._selector.register(self._keeper.channel, selectors.EVENT_READ, self._on_keeper)
+
+    def _restart_keeper(self) -> None:
+        """What was not confirmed is given to the new keeper with the fork; open questions are asked again."""
+        self._keeper.restart(self.fds(), self._supervision.state)
+        self._connect_keeper()
+
+    def _flush(self) -> None:
+        links = [self._keeper.channel] + ([self._sampler.channel] if self._sampler else [])
+        for channel, callback in zip(links, (self._on_keeper, self._on_sampler), strict=False):
+            more = channel.flush()
+            if channel.closed:
+                continue
+            wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if more else 0)
+            if self._selector.get_key(channel).events != wanted:
+                self._selector.modify(channel, wanted, callback)

@@ -1,0 +1,152 @@
+"""Opening a workflow for writing: its lock, its state, and what a dead supervisor left behind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+
+from torc_supervise.errors import TorcError
+from torc_supervise.helpers.last_will import LastWill
+from torc_supervise.machine import records as r
+from torc_supervise.machine.deadlines import WallTime
+from torc_supervise.machine.state import WorkflowState
+from torc_supervise.posix import clock
+from torc_supervise.posix.identity import Identity, may_be_alive, own_identity
+from torc_supervise.store import journal, layout, snapshot, view
+from torc_supervise.store.layout import WorkflowFiles
+from torc_supervise.store.lock import Lock, Owner, acquire
+from torc_supervise.store.records import encode
+from torc_supervise.workflow.model import Workflow
+
+Say = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class OpenWorkflow:
+    """A workflow that this process alone may write.  Use as a context manager: leaving releases the lock."""
+
+    files: WorkflowFiles
+    state: WorkflowState
+    lock: Lock
+    seq: int  # of the last record in the journal
+
+    def __enter__(self) -> OpenWorkflow:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.lock.release()
+
+    def append(self, *records: r.Record) -> None:
+        """Fold records and write them durably.  For commands; a run has its keeper do this."""
+        t, mono, lines = clock.wall(), clock.monotonic(), []
+        for record in records:
+            self.seq += 1
+            self.state.apply(t, mono, record)
+            lines.append(encode(self.seq, t, mono, record))
+        writer = journal.Journal(self.files.journal)
+        try:
+            writer.append(b"".join(lines))
+        except OSError as error:
+            raise TorcError(f"cannot write {self.files.journal}: {error.strerror}") from error
+        finally:
+            writer.close()
+
+    def write_snapshot(self) -> None:
+        """Make status.json say what the state says; it is only a copy, so a full disk is no error here."""
+        supervisor = view.supervisor_fields(self.state, alive=False)
+        try:
+            snapshot.replace(self.files, view.status_document(self.state, self.files, supervisor))
+        except OSError:
+            return
+
+
+def open_workflow(files: WorkflowFiles, command: str, say: Say) -> OpenWorkflow:
+    """Lock an existing workflow and read its journal; attempts that a dead supervisor left are ended and recorded.
+
+    Args:
+        command: what this process is about to do, for the lock ("run", "reinitialize", ...).
+
+    Raises:
+        WorkflowBusy: somebody else has it.
+        JournalError: the journal is damaged.
+        TorcError: the directory cannot be written.
+    """
+    lock = _lock(files, command, say)
+    try:
+        state, seq = journal.replay(files.journal)
+        opened = OpenWorkflow(files, state, lock, seq)
+        if state.run_is_open:
+            _end_what_was_lost(opened, say)
+        return opened
+    except BaseException:
+        lock.release()
+        raise
+
+
+def create_workflow(
+    output: str, created: Callable[[int], r.WorkflowCreated], command: str, say: Say
+) -> OpenWorkflow:
+    """Take a new id, lock it and write the journal's first line.
+
+    Args:
+        created: makes the first record, given the id.
+    """
+    files = layout.claim_new(output)
+    lock = _lock(files, command, say)
+    try:
+        state = journal.create(files.journal, created(files.workflow_id), clock.wall(), clock.monotonic())
+        return OpenWorkflow(files, state, lock, 1)
+    except OSError as error:
+        lock.release()
+        raise TorcError(f"cannot write {files.journal}: {error.strerror}") from error
+
+
+def _lock(files: WorkflowFiles, command: str, say: Say) -> Lock:
+    me = own_identity()
+    owner = Owner(
+        me.host,
+        me.pid,
+        me.start_ticks,
+        me.boot_id,
+        clock.wall(),
+        command,
+        os.environ.get("SLURM_JOB_ID"),
+    )
+    try:
+        lock, dead = acquire(files.lock, owner, _is_alive)
+    except OSError as error:
+        raise TorcError(f"cannot lock {files.directory}: {error.strerror}") from error
+    if dead is not None:
+        say(f"took the lock over from {dead.describe()}, which is gone")
+    return lock
+
+
+def _is_alive(owner: Owner) -> bool:
+    return may_be_alive(Identity(owner.host, owner.boot_id, owner.pid, owner.start_ticks))
+
+
+def _end_what_was_lost(opened: OpenWorkflow, say: Say) -> None:
+    """The last run never ended: end what still lives of it here, and record what nobody recorded."""
+    state = opened.state
+    info = state.supervisor
+    assert info is not None
+    here = own_identity()
+    same_boot = info.record.host == here.host and info.record.boot_id == here.boot_id
+    if state.live:
+        say(f"the last supervisor was lost; {len(state.live)} jobs have no result: they are recorded as lost")
+    LastWill(state, WallTime(), opened.append, say, look=same_boot).execute()
+
+
+def files_seen(workflow: Workflow) -> dict[str, int]:
+    """Name -> modification time in ns of all declared files that exist."""
+    seen = {}
+    for name, path in workflow.files.items():
+        try:
+            seen[name] = os.stat(path).st_mtime_ns
+        except OSError:
+            continue
+    return seen

@@ -1,0 +1,185 @@
+"""Reinitialize: which jobs have to run again, and why (TORC.md 5.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from torc_supervise import __version__
+from torc_supervise.errors import TorcError
+from torc_supervise.machine import records as r
+from torc_supervise.machine.state import WorkflowState
+from torc_supervise.machine.status import Ended, Status, StopReason
+from torc_supervise.operations.opened import OpenWorkflow, files_seen
+from torc_supervise.workflow.model import Job, JobId, Workflow
+
+MTIME_TOLERANCE_NS = 10_000_000  # as Torc: file servers round
+_DONE = (Status.COMPLETED, Status.FAILED, Status.CANCELED)
+
+
+@dataclass(frozen=True, slots=True)
+class ReinitializePlan:
+    """What would be done.  ``reset``: job id -> reason, in id order; ``missing_inputs``: (name, path)."""
+
+    run_id: int
+    reset: dict[JobId, str]
+    missing_inputs: tuple[tuple[str, str], ...]
+    files_seen: dict[str, int] = field(default_factory=dict)
+    updated: Workflow | None = None
+
+
+def missing_inputs(workflow: Workflow, seen: Mapping[str, int]) -> tuple[tuple[str, str], ...]:
+    """Files that some job reads, no job makes, and that are not there."""
+    made = {name for job in workflow.jobs for name in job.output_files}
+    read = dict.fromkeys(name for job in workflow.jobs for name in job.input_files)
+    return tuple((name, workflow.files[name]) for name in read if name not in made and name not in seen)
+
+
+def plan_reinitialize(state: WorkflowState, updated: Workflow | None = None) -> ReinitializePlan:
+    """Look at statuses and at the declared files.
+
+    Args:
+        updated: a new version of the specification, whose jobs are matched by name; see :func:`take_over_ids`.
+    """
+    workflow = updated or state.workflow
+    seen = files_seen(workflow)
+    reset: dict[JobId, str] = {}
+    made = {name for job in workflow.jobs for name in job.output_files}
+    before = {job.job_id: job for job in state.workflow.jobs}
+    for job in workflow.jobs:
+        old = before.get(job.job_id)
+        reason = _new_or_changed(old, job, state.workflow, workflow) if updated is not None else None
+        if reason is None and old is not None:
+            reason = _status_reason(state, job) or _file_reason(state, job, seen, made)
+        if reason is not None:
+            reset[job.job_id] = reason
+    _add_dependents(workflow, reset)
+    missing = missing_inputs(workflow, seen)
+    return ReinitializePlan(state.run_id + 1, dict(sorted(reset.items())), missing, seen, updated)
+
+
+def reinitialize(opened: OpenWorkflow, plan: ReinitializePlan, *, force: bool = False) -> None:
+    """Carry a plan out.
+
+    Raises:
+        TorcError: required input files are missing; nothing was changed (Torc bumps the run id first).
+    """
+    if plan.missing_inputs and not force:
+        raise missing_inputs_error(plan.missing_inputs)
+    records: list[r.Record] = []
+    if plan.updated is not None:
+        records.append(r.WorkflowUpdated(plan.updated.to_dict()))
+    reset = {str(job_id): reason for job_id, reason in plan.reset.items()}
+    records.append(r.Reinitialized(plan.run_id, reset, plan.files_seen))
+    opened.append(*records)
+    opened.write_snapshot()
+
+
+def missing_inputs_error(missing: tuple[tuple[str, str], ...]) -> TorcError:
+    listed = ", ".join(f"'{name}' ({path})" for name, path in missing)
+    noun = "file" if len(missing) == 1 else "files"
+    return TorcError(
+        f"missing required input {noun}: {listed}",
+        "make them, start from the directory that their paths are relative to, or pass --force",
+    )
+
+
+def take_over_ids(old: Workflow, new: Workflow) -> Workflow:
+    """The new specification with the ids of the old one: a job keeps its id by its name, new jobs get new ids."""
+    known = {job.name: job.job_id for job in old.jobs}
+    free = max(known.values(), default=0) + 1
+    ids: dict[JobId, JobId] = {}
+    for job in new.jobs:
+        if job.name in known:
+            ids[job.job_id] = known[job.name]
+        else:
+            ids[job.job_id], free = free, free + 1
+    jobs = [
+        replace(job, job_id=ids[job.job_id], depends_on=tuple(sorted(ids[d] for d in job.depends_on)))
+        for job in new.jobs
+    ]
+    return replace(new, jobs=tuple(sorted(jobs, key=lambda job: job.job_id)))
+
+
+def _status_reason(state: WorkflowState, job: Job) -> str | None:
+    status = state.status[job.job_id]
+    result = state.results.get(job.job_id)
+    if status is Status.TERMINATED:
+        if result is not None and result[1].ended == Ended.LOST:
+            return "its supervisor was lost while it ran"
+        return "was terminated"
+    if status is Status.UNINITIALIZED:
+        return "was reset"
+    if status is Status.CANCELED and result is not None and result[1].why == StopReason.CANCEL:
+        return "was canceled while it ran"
+    return None
+
+
+def _file_reason(state: WorkflowState, job: Job, seen: Mapping[str, int], made: set[str]) -> str | None:
+    if state.status[job.job_id] not in _DONE:
+        return None
+    for name in job.input_files:
+        if name in made:
+            continue  # its producer is looked at instead, and takes its dependents along
+        change = _change(state.files_seen.get(name), seen.get(name))
+        if change is not None:
+            return f"its input '{name}' ({state.workflow.files[name]}) has {change}"
+    if state.status[job.job_id] is Status.COMPLETED:
+        for name in job.output_files:
+            if name not in seen:
+                return f"its output '{name}' ({state.workflow.files[name]}) is missing"
+    return None
+
+
+def _change(before: int | None, now: int | None) -> str | None:
+    if before is None and now is None:
+        return None
+    if before is None:
+        return "appeared"
+    if now is None:
+        return "disappeared"
+    return "changed" if abs(now - before) > MTIME_TOLERANCE_NS else None
+
+
+def _new_or_changed(old: Job | None, new: Job, before: Workflow, after: Workflow) -> str | None:
+    """What Torc hashes: command, dependencies, files, user_data and its contents; not requirements or env."""
+    if old is None:
+        return "is new"
+    if (old.command, old.invocation_script) != (new.command, new.invocation_script):
+        return "its command has changed"
+    names = [{job.job_id: job.name for job in workflow.jobs} for workflow in (before, after)]
+    if {names[0][d] for d in old.depends_on} != {names[1][d] for d in new.depends_on}:
+        return "its dependencies have changed"
+    for what in ("input_files", "output_files", "input_user_data", "output_user_data"):
+        if set(getattr(old, what)) != set(getattr(new, what)):
+            return f"its {what} have changed"
+    for name in (*new.input_files, *new.output_files):
+        if before.files.get(name) != after.files[name]:
+            return f"the path of its file '{name}' has changed"
+    for name in new.input_user_data:
+        if before.user_data.get(name) != after.user_data.get(name):
+            return f"its user_data '{name}' has changed"
+    return None
+
+
+def _add_dependents(workflow: Workflow, reset: dict[JobId, str]) -> None:
+    """Jobs that already ran and depend on one that runs again."""
+    names = {job.job_id: job.name for job in workflow.jobs}
+    dependents: dict[JobId, list[JobId]] = {}
+    for job in workflow.jobs:
+        for dependency in job.depends_on:
+            dependents.setdefault(dependency, []).append(job.job_id)
+    stack = list(reset)
+    while stack:
+        cause = stack.pop()
+        for job_id in dependents.get(cause, ()):
+            if job_id not in reset:
+                reset[job_id] = f"depends on '{names[cause]}', which runs again"
+                stack.append(job_id)
+
+
+def first_record(workflow: Workflow, workflow_id: int) -> r.WorkflowCreated:
+    """The journal's first record of a new workflow."""
+    return r.WorkflowCreated(
+        r.SCHEMA_VERSION, workflow_id, workflow.to_dict(), files_seen(workflow), __version__
+    )

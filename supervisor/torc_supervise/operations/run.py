@@ -1,0 +1,250 @@
+"""Run: a workflow on this machine, from a locked journal to an exit code."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torc_supervise.environment import RunEnvironment
+from torc_supervise.errors import EXIT_FAILED, EXIT_OK, EXIT_OURS, EXIT_RESUME, TorcError
+from torc_supervise.helpers.keeper import KeeperSetup
+from torc_supervise.helpers.link import KeeperLink, SamplerLink
+from torc_supervise.launch import Launcher
+from torc_supervise.loop import Loop
+from torc_supervise.machine import deadlines
+from torc_supervise.machine import records as r
+from torc_supervise.machine.deadlines import WallTime
+from torc_supervise.machine.phases import NEVER
+from torc_supervise.machine.status import RunState, Status
+from torc_supervise.machine.supervision import Supervision
+from torc_supervise.operations.opened import OpenWorkflow
+from torc_supervise.posix import clock, host, procfs
+from torc_supervise.posix.kernel import RealKernel
+from torc_supervise.posix.shell import find_bash
+from torc_supervise.posix.spawn import keep_descriptors_from_children
+from torc_supervise.posix.subreaper import become_subreaper
+from torc_supervise.posix.wakeup import Wakeup
+from torc_supervise.scheduler import Capacity, Scheduler
+from torc_supervise.workflow.model import Workflow
+
+FLUSH_LIMIT = 60.0
+"""Seconds that a supervisor whose jobs are all gone waits for its keeper to confirm the last records."""
+
+WAKE_KEEPER_AFTER = 5.0
+"""Seconds of that after which the keeper gets a SIGCONT and the user a word."""
+
+EXIT_CODES = {
+    RunState.COMPLETED: EXIT_OK,
+    RunState.FAILED: EXIT_FAILED,
+    RunState.CANCELED: EXIT_FAILED,
+    RunState.TERMINATED: EXIT_RESUME,
+    RunState.READY: EXIT_RESUME,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What the command line says about this run.
+
+    ``memory_bytes``, ``num_cpus``, ``num_gpus``: None for what the machine has.  ``time_limit``: seconds from now until
+    the end of the allocation, None if it is not known.
+    """
+
+    max_parallel_jobs: int | None = None
+    num_cpus: int | None = None
+    memory_bytes: int | None = None
+    num_gpus: int | None = None
+    time_limit: float | None = None
+    progress: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """What became of it.  ``unconfirmed``: records that the keeper had not written when we had to leave."""
+
+    workflow_id: int
+    run_id: int
+    state: RunState
+    exit_code: int
+    jobs_by_status: dict[Status, int]
+    unconfirmed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What this machine offers to jobs."""
+
+    capacity: Capacity
+    gpu_names: tuple[str, ...]
+
+
+def survey(options: RunOptions) -> Machine:
+    """What the options say, and what the machine has where they are silent."""
+    names = host.gpu_names(os.environ)
+    if options.num_gpus is not None:
+        # Told to stand in for a machine with more GPUs than are visible: plain indexes then.
+        names = (
+            names[: options.num_gpus]
+            if len(names) >= options.num_gpus
+            else list(map(str, range(options.num_gpus)))
+        )
+    capacity = Capacity(
+        options.num_cpus if options.num_cpus is not None else host.num_cpus(),
+        options.memory_bytes if options.memory_bytes is not None else host.memory_bytes(),
+        len(names),
+        max_parallel_jobs=options.max_parallel_jobs,
+    )
+    return Machine(capacity, tuple(names))
+
+
+def check_fit(workflow: Workflow, capacity: Capacity) -> None:
+    """Refuse a workflow with jobs that can never start here, all of them at once.
+
+    Raises:
+        TorcError: naming each job and the limit it breaks.
+    """
+    found = [
+        (job.name, why) for job in workflow.jobs if (why := capacity.shortage(job.requirements)) is not None
+    ]
+    if not found:
+        return
+    lines = [f"job '{name}' {why}" for name, why in found[:10]]
+    if len(found) > 10:
+        lines.append(f"and {len(found) - 10} more jobs")
+    raise TorcError(
+        "this machine can never run it:\n  " + "\n  ".join(lines),
+        "run it on a larger one, lower the job's resource_requirements, or say what to count with: "
+        "--num-cpus, --memory-gb, --num-gpus, or --max-parallel-jobs to ignore amounts",
+    )
+
+
+def run(opened: OpenWorkflow, options: RunOptions, machine: Machine, say: Callable[[str], None]) -> RunReport:
+    """Run what is ready and what becomes ready, until nothing is left or it has to end.
+
+    Raises:
+        TorcError: it cannot be started (no bash, no process for the keeper).
+    """
+    bash = find_bash()
+    if bash is None:
+        raise TorcError("bash was not found on this machine", "jobs are run by 'bash -c': install it")
+    prepare_process(say)
+    state, now = opened.state, clock.monotonic()
+    wall = wall_time(state.workflow, now, options.time_limit, say)
+    end_epoch = clock.epoch() + (wall.end - now) if wall.known else None
+    kernel = RealKernel()
+    gc.collect()
+    gc.freeze()  # what is loaded by now is never garbage: keep the collector, and copy-on-write, away from it
+    setup = KeeperSetup(opened.files, state, opened.lock, wall, progress=options.progress)
+    keeper = KeeperLink(setup, opened.seq, kernel.reaper.add_helper)
+    sampler = _start_sampler(state.workflow, [keeper.channel.fileno()], kernel)
+    supervision = Supervision(state, Scheduler(machine.capacity, state.workflow.jobs_sort_method), wall)
+    environment = RunEnvironment(
+        dict(os.environ),
+        state.workflow,
+        state.workflow_id,
+        opened.files.output,
+        os.getcwd(),
+        machine.gpu_names,
+        end_epoch - wall.headroom if end_epoch is not None else None,
+        wall.grace_scale,
+    )
+    with Wakeup() as wakeup:
+        loop = Loop(supervision, kernel, wakeup, Launcher(bash, opened.files, environment), keeper, sampler)
+        try:
+            supervision.at(clock.monotonic(), clock.wall())
+            supervision.begin(_run_started(opened, machine, end_epoch, keeper.pid))
+            loop.run()
+            final = supervision.outcome()
+            supervision.end(r.RunEnded(state.run_id, final.value, EXIT_CODES[final]))
+            loop.write_now()
+            confirmed = _leave(loop, keeper, wall, say)
+        finally:
+            loop.close()
+    code = EXIT_CODES[final] if confirmed else EXIT_OURS
+    return RunReport(state.workflow_id, state.run_id, final, code, dict(state.counts), keeper.unconfirmed)
+
+
+def prepare_process(say: Callable[[str], None]) -> None:
+    """Things of the whole process that must be so before the first child exists."""
+    keep_descriptors_from_children()
+    failure = become_subreaper()
+    if failure is not None:
+        say(f"warning: orphans of jobs go to init, not to us ({failure}); what daemonises may get away")
+    if not procfs.has_children_files():
+        say(
+            "warning: this kernel has no /proc/PID/task/TID/children; looking for members of groups is slower"
+        )
+
+
+def wall_time(
+    workflow: Workflow, now: float, time_limit: float | None, say: Callable[[str], None]
+) -> WallTime:
+    """The end of the allocation with headroom and grace that fit it; says so where they had to be shortened."""
+    execution = workflow.execution
+    graces = [deadlines.grace_of(job, execution)[0] for job in workflow.jobs if job.supports_termination]
+    longest = max(graces, default=0.0)
+    headroom = execution.sigkill_headroom_seconds
+    wall = deadlines.fit(now, NEVER if time_limit is None else now + time_limit, headroom, longest)
+    if wall.grace_scale < 1.0:
+        say(
+            f"warning: a time limit of {time_limit:.0f} s is too short for a headroom of {headroom:.0f} s and a "
+            f"grace of {longest:.0f} s: shortened to {wall.headroom:.0f} s and {longest * wall.grace_scale:.0f} s"
+        )
+    return wall
+
+
+def _start_sampler(workflow: Workflow, close: list[int], kernel: RealKernel) -> SamplerLink | None:
+    """Only where somebody asked for figures or stated a memory limit."""
+    enforce = workflow.execution.limit_resources
+    stated = enforce and any(job.requirements.memory_stated for job in workflow.jobs)
+    if not (stated or workflow.resource_monitor.enabled):
+        return None
+    interval = workflow.resource_monitor.sample_interval_seconds
+    return SamplerLink(interval, enforce, close, kernel.reaper.add_helper)
+
+
+def _run_started(
+    opened: OpenWorkflow, machine: Machine, end_epoch: float | None, keeper_pid: int
+) -> r.RunStarted:
+    capacity = machine.capacity
+    return r.RunStarted(
+        run_id=opened.state.run_id,
+        host=host.name(),
+        pid=os.getpid(),
+        boot_id=procfs.boot_id(),
+        boot_offset=round(clock.boot_offset(), 3),
+        slurm_job_id=os.environ.get("SLURM_JOB_ID"),
+        end_time=clock.iso(end_epoch) if end_epoch is not None else None,
+        num_cpus=capacity.num_cpus,
+        memory_bytes=capacity.memory_bytes,
+        num_gpus=capacity.num_gpus,
+        max_parallel_jobs=capacity.max_parallel_jobs,
+        keeper_pid=keeper_pid,
+    )
+
+
+def _leave(loop: Loop, keeper: KeeperLink, wall: WallTime, say: Callable[[str], None]) -> bool:
+    """No job is left.  Wait for the last records to be durable, with a limit (P12); False if it was reached."""
+    keeper.leave()
+    loop.write_now()
+    now = time.monotonic()
+    limit = now + FLUSH_LIMIT
+    if wall.known:
+        limit = min(limit, max(wall.end - 1.0, now + WAKE_KEEPER_AFTER))
+    if loop.wait_for_keeper(min(limit, now + WAKE_KEEPER_AFTER)):
+        return True
+    say(
+        f"waiting up to {limit - now:.0f} s for {keeper.unconfirmed} records to be written: is the disk slow or full?"
+    )
+    keeper.wake()
+    if loop.wait_for_keeper(limit):
+        return True
+    print(
+        f"torc-supervise: {keeper.unconfirmed} records are not confirmed; the keeper goes on alone",
+        file=sys.stderr,
+    )
+    return False
