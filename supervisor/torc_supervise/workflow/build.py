@@ -46,7 +46,7 @@ def build_workflow(
         resource_monitor=_monitor(spec.resource_monitor or ResourceMonitorSpec()),
         spec_path=spec_path,
         extra={
-            name: to_plain(child(spec.node, name), keep_null=name == "metadata")
+            name: to_plain(child(spec.origin, name), keep_null=name == "metadata")
             for name in _EXTRA
             if spec.states(name)
         },

@@ -98,9 +98,9 @@ def check_actions(spec: WorkflowSpec, references: References, report: Report) ->
         names_jobs = action.states("jobs") or action.states("job_name_regexes")
         if action.trigger_type in ("on_jobs_ready", "on_jobs_complete") and not names_jobs:
             message = f"{action.trigger_type} needs 'jobs' or 'job_name_regexes'"
-            report.error(action.node, action.path, message)
+            report.error(action.origin, action.where, message)
         if action.action_type == "run_commands" and not action.commands and not _invalid(action, "commands"):
-            report.error(action.node, action.path, "run_commands needs a list of 'commands'")
+            report.error(action.origin, action.where, "run_commands needs a list of 'commands'")
         if action.action_type == "schedule_nodes":
             _check_schedule(action, schedulers, report)
 
@@ -113,7 +113,7 @@ def _invalid(action: ActionSpec, field: str) -> bool:
 def _check_schedule(action: ActionSpec, schedulers: Sequence[str], report: Report) -> None:
     for field in ("scheduler_type", "scheduler"):
         if not action.states(field):
-            report.error(action.node, action.path, f"schedule_nodes needs {quoted(field)}")
+            report.error(action.origin, action.where, f"schedule_nodes needs {quoted(field)}")
     if action.scheduler_type == "slurm" and action.scheduler and action.scheduler not in schedulers:
         hint = did_you_mean(action.scheduler, schedulers)
         if not schedulers:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, cast
 
 from torc_supervise.workflow.parameters import (
@@ -157,30 +157,21 @@ def _job_builder(spec: JobSpec, names: Sequence[str]) -> Build:
     )
     if not names:
         return lambda values: plain
-    substitutes = _substitutes(plain, names)
-    render_env = _map_template(spec.env, names)
-    render_links = _links_template(links, names)
-
-    def build(values: Sequence[Value]) -> ExpandedJob:
-        job = replace(plain, **{field: render(values) for field, render in substitutes.items()})
-        if render_env is not None:
-            job.env = render_env(values)
-        if render_links is not None:
-            job.links = render_links(values)
-        return job
-
-    return build
-
-
-def _substitutes(plain: ExpandedJob, names: Sequence[str]) -> dict[str, Build]:
-    """The text fields of a job that hold a token, with their templates."""
     tokens = token_pattern(names)
-    found: dict[str, Build] = {}
-    for field in ("name", "command", "invocation_script", "requirements", "scheduler", "checkpoint"):
-        text = getattr(plain, field)
-        if text is not None and (render := compile_template(text, names, tokens)) is not None:
-            found[field] = render
-    return found
+
+    def substitute(text: str | None) -> Build:
+        render = None if text is None else compile_template(text, names, tokens)
+        return render if render is not None else lambda values: text
+
+    name, command = substitute(plain.name), substitute(plain.command)
+    script, requirements = substitute(plain.invocation_script), substitute(plain.requirements)
+    scheduler, checkpoint = substitute(plain.scheduler), substitute(plain.checkpoint)
+    env = _map_template(spec.env, names) or (lambda values: plain.env)
+    all_links = _links_template(links, names) or (lambda values: links)
+    return lambda values: ExpandedJob(
+        spec, name(values), command(values), script(values), requirements(values), scheduler(values),
+        checkpoint(values), env(values), all_links(values),
+    )  # fmt: skip
 
 
 def _map_template(env: Mapping[str, str], names: Sequence[str]) -> Build | None:

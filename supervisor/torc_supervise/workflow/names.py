@@ -39,23 +39,29 @@ class NameIndex:
         """The names in which the pattern is found anywhere, in file order.
 
         Each distinct pattern is searched once.  One that starts with ``^`` and plain characters looks only at the
-        names that start so: a sweep of 100,000 jobs with a pattern each stays fast.
+        names that start so, and is no regular expression at all if nothing else follows: a sweep of 100,000 jobs
+        with a pattern each stays fast.
 
         Raises:
             ValueError: not a regular expression.
         """
         found = self._matches.get(pattern)
         if found is None:
-            search = compile_regex(pattern).search
-            candidates = self._candidates(pattern)
-            found = tuple(name for name in candidates if search(name))
-            self._matches[pattern] = found
+            found = self._matches[pattern] = self._search(pattern)
         return found
 
-    def _candidates(self, pattern: str) -> Iterable[str]:
+    def _search(self, pattern: str) -> tuple[str, ...]:
         prefix = _literal_prefix(pattern)
-        if not prefix:
-            return self.positions
+        rest = pattern[1 + len(prefix) :]
+        if prefix and rest == "$":
+            return (prefix,) if prefix in self.positions else ()
+        candidates = self._starting_with(prefix) if prefix else self.positions
+        if prefix and not rest:
+            return tuple(candidates)
+        search = compile_regex(pattern).search
+        return tuple(name for name in candidates if search(name))
+
+    def _starting_with(self, prefix: str) -> Iterable[str]:
         if self._sorted is None:
             self._sorted = sorted(self.positions)
         first = bisect_left(self._sorted, prefix)

@@ -1,19 +1,16 @@
 """The fields of a workflow file: the top level, jobs, requirements, files and user data."""
 
-# ruff: noqa: RUF009  (entry() is a dataclasses.field with our own metadata, not a mutable default)
-
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
 from torc_supervise.workflow import duration, memory
 from torc_supervise.workflow.nodes import Node, Scalar, describe
 from torc_supervise.workflow.parameters import ParameterValues, Values, refuse_parameter_name
 from torc_supervise.workflow.problems import quoted
-from torc_supervise.workflow.records import Record, Section, entry
+from torc_supervise.workflow.records import Record, Section, entry, record
 from torc_supervise.workflow.report import Report
 from torc_supervise.workflow.shapes import (
     INVALID,
@@ -91,7 +88,7 @@ ENV = MapOf(EnvValue(), _refuse_env_name)
 PARAMETERS = MapOf(ParameterValues(), refuse_parameter_name)
 
 
-@dataclass(kw_only=True)
+@record
 class RequirementsFields(Record):
     """What a job needs of the machine, without a name."""
 
@@ -107,19 +104,19 @@ class RequirementsFields(Record):
     )
 
 
-@dataclass(kw_only=True)
+@record
 class InlineRequirements(RequirementsFields):
     """Requirements written in the job itself."""
 
 
-@dataclass(kw_only=True)
+@record
 class RequirementsSpec(RequirementsFields):
     """An entry of resource_requirements, which jobs refer to by name."""
 
     name: str = entry(NAME, "How jobs refer to the entry; 'default' is reserved.", required=True)
 
 
-@dataclass(kw_only=True)
+@record
 class Parameterised(Record):
     """What jobs and files have in common: one entry makes many."""
 
@@ -136,7 +133,7 @@ class Parameterised(Record):
     )
 
 
-@dataclass(kw_only=True)
+@record
 class FileSpec(Parameterised):
     """A file that jobs read or write."""
 
@@ -146,7 +143,7 @@ class FileSpec(Parameterised):
     path: str = entry(Line("a path"), "Path, relative to the working directory of the run.", required=True)
 
 
-@dataclass(kw_only=True)
+@record
 class UserDataSpec(Record):
     """A JSON value that jobs read or write."""
 
@@ -167,7 +164,7 @@ def _regexes(what: str) -> Any:
     return entry(REGEXES, f"Regular expressions (searched, not anchored) for {what}.", default=())
 
 
-@dataclass(kw_only=True)
+@record
 class JobSpec(Parameterised):
     """One command to run, or with parameters many."""
 
@@ -220,7 +217,7 @@ class JobSpec(Parameterised):
     output_user_data_regexes: tuple[str, ...] = _regexes("names of user_data that the job writes")
 
 
-@dataclass(kw_only=True)
+@record
 class WorkflowSpec(Record):
     """A workflow: jobs, what they need, and how they depend on each other."""
 

@@ -1,13 +1,10 @@
 """The fields of execution_config and resource_monitor."""
 
-# ruff: noqa: RUF009  (entry() is a dataclasses.field with our own metadata, not a mutable default)
-
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
-from torc_supervise.workflow.records import Record, Section, entry
+from torc_supervise.workflow.records import Record, Section, entry, record
 from torc_supervise.workflow.report import Report
 from torc_supervise.workflow.shapes import Choice, Flag, Line, Number, Parsed, Whole
 from torc_supervise.workflow.signals import parse_signal, parse_signal_spec
@@ -26,7 +23,7 @@ def parse_spec_text(text: str) -> str:
 SIGNAL_SPEC = Parsed(parse_spec_text, "a signal specification", "TERM@120", numbers=True)
 
 
-@dataclass(kw_only=True)
+@record
 class StdioSpec(Record):
     """Where the output of jobs goes."""
 
@@ -41,7 +38,7 @@ class StdioSpec(Record):
     )
 
 
-@dataclass(kw_only=True)
+@record
 class ExecutionConfigSpec(Record):
     """How jobs are started, limited and ended.  None where the file leaves the field out."""
 
@@ -80,7 +77,7 @@ class ExecutionConfigSpec(Record):
     stdio: StdioSpec | None = entry(Section(StdioSpec), "Where the output of jobs goes.")
 
 
-@dataclass(kw_only=True)
+@record
 class JobMonitorSpec(Record):
     """The newer spelling of what is measured of jobs."""
 
@@ -88,7 +85,7 @@ class JobMonitorSpec(Record):
     granularity: str | None = entry(Choice(*GRANULARITIES), "One figure per job, or all samples.")
 
 
-@dataclass(kw_only=True)
+@record
 class NodeMonitorSpec(Record):
     """What is measured of whole nodes."""
 
@@ -98,7 +95,7 @@ class NodeMonitorSpec(Record):
     memory: bool | None = entry(Flag(), "Whether the node's memory is measured.")
 
 
-@dataclass(kw_only=True)
+@record
 class ResourceMonitorSpec(Record):
     """Whether and how often the jobs' use of resources is measured."""
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from torc_supervise.workflow import walltime
 from torc_supervise.workflow.nodes import Mapping, Node, Scalar, Sequence, describe, is_null
 from torc_supervise.workflow.problems import quoted
-from torc_supervise.workflow.records import Record, Section, entry
+from torc_supervise.workflow.records import Record, Section, entry, record
 from torc_supervise.workflow.report import Report
 from torc_supervise.workflow.shapes import (
     INVALID,
@@ -89,7 +88,7 @@ class SlurmDefaults(Shape):
         return {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean", "null"]}}
 
 
-@dataclass(kw_only=True)
+@record
 class SlurmSchedulerSpec(Record):
     """One kind of Slurm allocation."""
 
@@ -116,7 +115,7 @@ class SlurmSchedulerSpec(Record):
     )
 
 
-@dataclass(kw_only=True)
+@record
 class ActionSpec(Record):
     """Commands to run or nodes to schedule when something happens."""
 
@@ -141,7 +140,7 @@ class ActionSpec(Record):
     persistent: bool = entry(Flag(), "Whether the action may happen more than once.", default=False)
 
 
-@dataclass(kw_only=True)
+@record
 class RuleSpec(Record):
     """What to do on some exit codes."""
 
@@ -155,7 +154,7 @@ class RuleSpec(Record):
     max_retries: int = entry(Whole(), "How often the job is tried again.", default=3)
 
 
-@dataclass(kw_only=True)
+@record
 class FailureHandlerSpec(Record):
     """Rules for failed jobs."""
 
@@ -173,4 +172,4 @@ def check_rules(handlers: tuple[FailureHandlerSpec, ...], report: Report) -> Non
         for rule in handler.rules:
             if not rule.exit_codes and not rule.match_all_exit_codes and not rule.states("exit_codes"):
                 hint = "give exit_codes or match_all_exit_codes: true"
-                report.error(rule.node, rule.path, "the rule matches no exit code", hint)
+                report.error(rule.origin, rule.where, "the rule matches no exit code", hint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
@@ -37,33 +38,40 @@ def compile_template(text: str, names: Sequence[str], tokens: re.Pattern[str]) -
     if len(pieces) == 1:
         return None
     literals = pieces[0::3]
-    slots = [(names.index(name), spec) for name, spec in zip(pieces[1::3], pieces[2::3], strict=True)]
+    slots = [
+        (names.index(name), formatter(spec)) for name, spec in zip(pieces[1::3], pieces[2::3], strict=True)
+    ]
+    if len(slots) == 1:  # by far the most frequent
+        (index, show), (before, after) = slots[0], literals
+        return lambda values: f"{before}{show(values[index])}{after}"
 
     def render(values: Sequence[Value]) -> str:
         parts = [literals[0]]
-        for (index, spec), literal in zip(slots, literals[1:], strict=True):
-            value = values[index]
-            parts.append(format_value(value, spec) if spec or type(value) is float else str(value))
-            parts.append(literal)
+        for (index, show), literal in zip(slots, literals[1:], strict=True):
+            parts += (show(values[index]), literal)
         return "".join(parts)
 
     return render
 
 
-def format_value(value: Value, spec: str | None) -> str:
-    """A value in the format of its token: ``03d`` pads whole numbers, ``.2f`` fixes decimals, the rest is plain."""
-    if isinstance(value, str):
-        return value
-    if spec and isinstance(value, int) and (match := _PADDED.fullmatch(spec)):
-        return f"{value:0{int(match[1])}d}"
+@functools.cache
+def formatter(spec: str | None) -> Callable[[Value], str]:
+    """What prints a value in the format of its token.
+
+    ``03d`` pads whole numbers, ``.2f`` fixes the decimals of numbers; any other format prints plainly.
+    """
+    if spec and (match := _PADDED.fullmatch(spec)):
+        pad = f"{{:0{int(match[1])}d}}".format
+        return lambda value: pad(value) if type(value) is int else plain(value)
     if spec and (match := _FIXED.fullmatch(spec)):
-        return f"{value:.{int(match[1])}f}"
-    return format_number(value)
+        fix = f"{{:.{int(match[1])}f}}".format
+        return lambda value: value if isinstance(value, str) else fix(value)
+    return plain
 
 
-def format_number(value: int | float) -> str:
+def plain(value: Value) -> str:
     """The shortest text that reads back as the same number, never in exponent form: 1, 0.5, 0.0000001."""
-    if isinstance(value, int):
+    if type(value) is not float:
         return str(value)
     text = repr(value)
     if "e" in text:
