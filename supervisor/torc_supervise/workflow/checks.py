@@ -69,8 +69,8 @@ def check_job_references(spec: WorkflowSpec, jobs: Iterable[ExpandedJob], report
     known = {
         "resource_requirements": {entry.name for entry in spec.resource_requirements}
         | {RESERVED_REQUIREMENTS},
-        "scheduler": {entry.name for entry in spec.slurm_schedulers if entry.name},
-        "failure_handler": {entry.name for entry in spec.failure_handlers},
+        "scheduler": dict.fromkeys(entry.name for entry in spec.slurm_schedulers if entry.name),
+        "failure_handler": dict.fromkeys(entry.name for entry in spec.failure_handlers),
     }
     sections = {
         "resource_requirements": "resource_requirements entry",

@@ -88,6 +88,7 @@ class Expansion:
         if not parameters:
             yield build(())
             return
+        self.report.swept.add(spec.where)
         mode = cast(Mode, spec.parameter_mode)
         if not self._affordable(spec, noun, parameters, mode):
             self.complete = False

@@ -15,10 +15,11 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar, dataclass_transform
 
+from torc_supervise.workflow.containers import join, report_repeated
 from torc_supervise.workflow.nodes import Mapping, Node, Scalar, child, describe, is_null
 from torc_supervise.workflow.problems import did_you_mean, quoted
 from torc_supervise.workflow.report import Report
-from torc_supervise.workflow.shapes import INVALID, Schema, Shape, join, report_repeated
+from torc_supervise.workflow.shapes import INVALID, Schema, Shape
 
 T = TypeVar("T")
 
@@ -105,7 +106,7 @@ class Section(Shape):
         values: dict[str, Any] = {}
         for key, item in node.entries.items():
             if (known := self.declared.get(key)) is None:
-                hint = did_you_mean(key, self.declared)
+                hint = did_you_mean(key, self.declared) or self._known_keys()
                 report.error(node.keys[key], join(path, key), f"unknown key {quoted(key)}", hint)
             elif known.required or not is_null(item):
                 value = known.shape.read(item, join(path, key), report)
@@ -113,8 +114,12 @@ class Section(Shape):
                     values[key] = value
         for name, known in self.declared.items():
             if known.required and name not in node.entries:
-                report.error(node, path, f"{quoted(name)} is missing")
+                report.error(node, path, f"{quoted(name)} is missing", f"add '{name}: ...'")
         return self.cls(origin=node, where=path, **values)
+
+    def _known_keys(self) -> str:
+        names = list(self.declared)
+        return f"the keys here are {', '.join(names)}" if len(names) <= 8 else "remove it"
 
     def schema(self) -> Schema:
         return {"$ref": f"#/$defs/{self.cls.__name__}"}

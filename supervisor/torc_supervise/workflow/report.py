@@ -7,21 +7,23 @@ from torc_supervise.workflow.problems import Problem
 
 
 class Report:
-    """Errors and warnings of one file, each place reported once.
+    """Errors and warnings of one file.
 
-    A parameter sweep repeats a mistake in every job that it makes: the first one is enough, so a second error of
-    the same field at the same place is dropped.
+    ``swept`` has the paths of parameterised jobs and files.  A sweep repeats a mistake in everything that it makes:
+    the first is enough, so a second error at the same place of such an item is dropped.
     """
 
     def __init__(self, file: str) -> None:
         self.file = file
         self.errors: list[Problem] = []
         self.warnings: list[Problem] = []
-        self._seen: set[tuple[int, int, str]] = set()
+        self.swept: set[str] = set()
+        self._seen: set[tuple[int, int, str, str]] = set()
 
     def error(self, node: Node, path: str, message: str, hint: str | None = None) -> None:
         """Note a mistake at the place of ``node``."""
-        place = (node.line, node.column, path)
+        item = path.partition(".")[0]
+        place = (node.line, node.column, path, "" if item in self.swept else message)
         if place not in self._seen:
             self._seen.add(place)
             self.errors.append(Problem(self.file, node.line, node.column, path, message, hint))

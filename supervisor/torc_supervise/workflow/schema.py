@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from torc_supervise.workflow.containers import Either, ListOf
 from torc_supervise.workflow.records import Record, Section, entries
-from torc_supervise.workflow.shapes import Either, ListOf, Schema, Shape
+from torc_supervise.workflow.shapes import Schema, Shape
 from torc_supervise.workflow.spec import WorkflowSpec
 
 

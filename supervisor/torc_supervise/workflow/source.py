@@ -43,7 +43,10 @@ def read_source(source: str | Path, stdin: BinaryIO | None = None) -> Source:
         SpecError: missing, unreadable, a directory, too large, not UTF-8.
     """
     if str(source) == "-":
-        raw = (stdin or sys.stdin.buffer).read(MAX_BYTES + 1)
+        try:
+            raw = (stdin or sys.stdin.buffer).read(MAX_BYTES + 1)
+        except (AttributeError, OSError, ValueError) as error:  # closed, or a directory
+            raise _refusal(STDIN, "standard input cannot be read", "give the path of a file") from error
         return Source(STDIN, None, _decode(raw, STDIN))
     name = str(source)
     try:

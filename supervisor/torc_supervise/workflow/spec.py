@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
 from torc_supervise.workflow import duration, memory
+from torc_supervise.workflow.containers import Either, Json, ListOf, MapOf
 from torc_supervise.workflow.nodes import Node, Scalar, describe
 from torc_supervise.workflow.parameters import ParameterValues, Values, refuse_parameter_name
 from torc_supervise.workflow.problems import quoted
@@ -15,12 +16,8 @@ from torc_supervise.workflow.report import Report
 from torc_supervise.workflow.shapes import (
     INVALID,
     Choice,
-    Either,
     Flag,
-    Json,
     Line,
-    ListOf,
-    MapOf,
     Number,
     Parsed,
     Schema,
@@ -44,11 +41,20 @@ from torc_supervise.workflow.spec_slurm import (
 
 SORT_METHODS = ("gpus_runtime_memory", "gpus_memory_runtime", "none")
 
+
+def parse_runtime(text: str) -> float:
+    """Seconds of an ISO 8601 duration that is longer than nothing."""
+    seconds = duration.parse_duration(text)
+    if not seconds:
+        raise ValueError(f"{text.strip()!r} is no time at all; leave the runtime out for no limit")
+    return seconds
+
+
 NAME = Line("a name")
 NAMES = ListOf(NAME)
 REGEXES = ListOf(Text("a regular expression"))
 MEMORY = Parsed(memory.parse_memory, "a memory size", "4g", pattern=memory.PATTERN)
-DURATION = Parsed(duration.parse_duration, "an ISO 8601 duration", "PT1H30M", pattern=duration.PATTERN)
+DURATION = Parsed(parse_runtime, "an ISO 8601 duration", "PT1H30M", pattern=duration.PATTERN)
 SIGNAL = Parsed(parse_signal, "a signal", "SIGTERM", numbers=True)
 STDIO = Either(Choice(*STDIO_MODES), Section(StdioSpec), "a mode or a map with 'mode'")
 

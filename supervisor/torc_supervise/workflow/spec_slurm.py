@@ -6,24 +6,12 @@ import re
 from typing import Any, ClassVar
 
 from torc_supervise.workflow import walltime
+from torc_supervise.workflow.containers import Json, ListOf, join, report_repeated
 from torc_supervise.workflow.nodes import Mapping, Node, Scalar, Sequence, describe, is_null
 from torc_supervise.workflow.problems import quoted
 from torc_supervise.workflow.records import Record, Section, entry, record
 from torc_supervise.workflow.report import Report
-from torc_supervise.workflow.shapes import (
-    INVALID,
-    Choice,
-    Flag,
-    Line,
-    ListOf,
-    Parsed,
-    Schema,
-    Shape,
-    Text,
-    Whole,
-    join,
-    report_repeated,
-)
+from torc_supervise.workflow.shapes import INVALID, Choice, Flag, Line, Parsed, Schema, Shape, Text, Whole
 from torc_supervise.workflow.signals import find_signal_option, parse_signal_spec
 from torc_supervise.workflow.spec_execution import SIGNAL_SPEC
 
@@ -83,6 +71,8 @@ class SlurmDefaults(Shape):
             SIGNAL_SPEC.read(value, path, report)
         elif isinstance(value, Scalar) and isinstance(value.value, str):
             Line("an sbatch option", empty=True).read(value, path, report)
+        else:
+            Json().read(value, path, report)  # refuses the numbers that no file of ours can hold
 
     def schema(self) -> Schema:
         return {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean", "null"]}}
