@@ -10,20 +10,21 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from torc_supervise.workflow.load import Counts, Loaded, load
-    from torc_supervise.workflow.plan import Plan, Stage, plan
+    from torc_supervise.workflow.loading import Counts, Loaded, load
     from torc_supervise.workflow.problems import Problem, SpecError
     from torc_supervise.workflow.schema import json_schema
+    from torc_supervise.workflow.stages import Plan, Stage, plan
 
 __all__ = ["Counts", "Loaded", "Plan", "Problem", "SpecError", "Stage", "json_schema", "load", "plan"]
 
+# No module has the name of a function here: importing it would put the module in the function's place.
 _HOMES = {
-    "Counts": "load",
-    "Loaded": "load",
-    "load": "load",
-    "Plan": "plan",
-    "Stage": "plan",
-    "plan": "plan",
+    "Counts": "loading",
+    "Loaded": "loading",
+    "load": "loading",
+    "Plan": "stages",
+    "Stage": "stages",
+    "plan": "stages",
     "Problem": "problems",
     "SpecError": "problems",
     "json_schema": "schema",

@@ -67,8 +67,9 @@ def check_requirements(spec: WorkflowSpec, report: Report) -> None:
 def check_job_references(spec: WorkflowSpec, jobs: Iterable[ExpandedJob], report: Report) -> None:
     """Report unknown requirements, schedulers and failure handlers of jobs."""
     known = {
-        "resource_requirements": {entry.name for entry in spec.resource_requirements}
-        | {RESERVED_REQUIREMENTS},
+        "resource_requirements": dict.fromkeys(
+            [RESERVED_REQUIREMENTS, *(entry.name for entry in spec.resource_requirements)]
+        ),
         "scheduler": dict.fromkeys(entry.name for entry in spec.slurm_schedulers if entry.name),
         "failure_handler": dict.fromkeys(entry.name for entry in spec.failure_handlers),
     }
