@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from torc_supervise.workflow.expand import ExpandedFile, ExpandedJob
@@ -87,7 +88,7 @@ def check_job_references(spec: WorkflowSpec, jobs: Iterable[ExpandedJob], report
         for field, name in used:
             if name is not None and name not in known[field]:
                 message = f"no {sections[field]} named {quoted(name)}"
-                report.error(*job.spec.at(field), message, did_you_mean(name, known[field]))
+                report.error(*job.spec.at(field), message, partial(did_you_mean, name, known[field]))
 
 
 def check_actions(spec: WorkflowSpec, references: References, report: Report) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, TypeVar, dataclass_transform
 
 from torc_supervise.workflow.containers import join, report_repeated
@@ -106,7 +107,7 @@ class Section(Shape):
         values: dict[str, Any] = {}
         for key, item in node.entries.items():
             if (known := self.declared.get(key)) is None:
-                hint = did_you_mean(key, self.declared) or self._known_keys()
+                hint = partial(self._hint_for, key)
                 report.error(node.keys[key], join(path, key), f"unknown key {quoted(key)}", hint)
             elif known.required or not is_null(item):
                 value = known.shape.read(item, join(path, key), report)
@@ -117,7 +118,9 @@ class Section(Shape):
                 report.error(node, path, f"{quoted(name)} is missing", f"add '{name}: ...'")
         return self.cls(origin=node, where=path, **values)
 
-    def _known_keys(self) -> str:
+    def _hint_for(self, key: str) -> str:
+        if (suggestion := did_you_mean(key, self.declared)) is not None:
+            return suggestion
         names = list(self.declared)
         return f"the keys here are {', '.join(names)}" if len(names) <= 8 else "remove it"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torc_supervise.workflow.expand import LINK_FIELDS, ExpandedJob
@@ -109,7 +110,9 @@ class References:
                 good.append(name)
             elif self.complete:
                 self.report.error(
-                    *spec.at(field, number), f"no {kind} named {quoted(name)}", index.suggestion(name)
+                    *spec.at(field, number),
+                    f"no {kind} named {quoted(name)}",
+                    partial(index.suggestion, name),
                 )
         return good
 
@@ -176,7 +179,7 @@ class References:
             elif self.complete:
                 index = self.index["file" if kind == "files" else kind]
                 message = f"{quoted(written)}: no {index.noun} named {quoted(name)}"
-                self.report.error(*job.spec.at(field), message, index.suggestion(name))
+                self.report.error(*job.spec.at(field), message, partial(index.suggestion, name))
 
         return self.variables.substitute(text, used, complain)
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torc_supervise.workflow.nodes import Node
 from torc_supervise.workflow.problems import Problem
+
+MAX_SEARCHED_HINTS = 100
 
 
 class Report:
@@ -20,12 +24,20 @@ class Report:
         self.swept: set[str] = set()
         self._seen: set[tuple[int, int, str, str]] = set()
 
-    def error(self, node: Node, path: str, message: str, hint: str | None = None) -> None:
-        """Note a mistake at the place of ``node``."""
+    def error(
+        self, node: Node, path: str, message: str, hint: str | Callable[[], str | None] | None = None
+    ) -> None:
+        """Note a mistake at the place of ``node``.
+
+        A hint that takes a search is given as a function: it is not called for a mistake that is dropped, nor once
+        there are so many that nobody reads them all.
+        """
         item = path.partition(".")[0]
         place = (node.line, node.column, path, "" if item in self.swept else message)
         if place not in self._seen:
             self._seen.add(place)
+            if callable(hint):
+                hint = hint() if len(self.errors) < MAX_SEARCHED_HINTS else None
             self.errors.append(Problem(self.file, node.line, node.column, path, message, hint))
 
     def warn(self, node: Node, path: str, message: str, hint: str | None = None) -> None:
