@@ -1,3 +1,114 @@
-"""torc-supervise: runs a workflow of shell jobs inside an HPC allocation and ends it gracefully before wall time."""
+"""torc-supervise: runs a workflow of shell jobs inside an HPC allocation and ends it gracefully before wall time.
+
+The names below are the public ones.  Each is imported on first use, so that a program which only asks for the status of
+a workflow does not load what reads workflow files.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from torc_supervise.errors import (
+        EXIT_FAILED,
+        EXIT_OK,
+        EXIT_OURS,
+        EXIT_RESUME,
+        EXIT_USAGE,
+        TorcError,
+        UsageError,
+    )
+    from torc_supervise.operations.cancel import Canceled, cancel
+    from torc_supervise.operations.listing import jobs, results, workflows
+    from torc_supervise.operations.logs import LogFile, content, follow, log_files
+    from torc_supervise.operations.lookup import look_up
+    from torc_supervise.operations.opened import open_workflow
+    from torc_supervise.operations.reinitialize import (
+        ReinitializePlan,
+        plan_reinitialize,
+        reinitialize,
+        take_over_ids,
+    )
+    from torc_supervise.operations.reset import reset_status
+    from torc_supervise.operations.run import RunOptions, RunReport, check_fit, survey
+    from torc_supervise.operations.start import Started, run_existing, run_new
+    from torc_supervise.store.layout import DEFAULT_OUTPUT_DIRECTORY, find, workflow_ids
+    from torc_supervise.workflow import Loaded, Plan, Problem, SpecError, json_schema, load, plan
+    from torc_supervise.workflow.duration import parse_time_limit
+    from torc_supervise.workflow.model import Workflow
+
+__all__ = [
+    "DEFAULT_OUTPUT_DIRECTORY",
+    "EXIT_FAILED",
+    "EXIT_OK",
+    "EXIT_OURS",
+    "EXIT_RESUME",
+    "EXIT_USAGE",
+    "Canceled",
+    "Loaded",
+    "LogFile",
+    "Plan",
+    "Problem",
+    "ReinitializePlan",
+    "RunOptions",
+    "RunReport",
+    "SpecError",
+    "Started",
+    "TorcError",
+    "UsageError",
+    "Workflow",
+    "__version__",
+    "cancel",
+    "check_fit",
+    "content",
+    "find",
+    "follow",
+    "jobs",
+    "json_schema",
+    "load",
+    "log_files",
+    "look_up",
+    "open_workflow",
+    "parse_time_limit",
+    "plan",
+    "plan_reinitialize",
+    "reinitialize",
+    "reset_status",
+    "results",
+    "run_existing",
+    "run_new",
+    "survey",
+    "take_over_ids",
+    "workflow_ids",
+    "workflows",
+]
+
+_HOMES = {
+    "errors": ("EXIT_FAILED", "EXIT_OK", "EXIT_OURS", "EXIT_RESUME", "EXIT_USAGE", "TorcError", "UsageError"),
+    "operations.cancel": ("Canceled", "cancel"),
+    "operations.listing": ("jobs", "results", "workflows"),
+    "operations.logs": ("LogFile", "content", "follow", "log_files"),
+    "operations.lookup": ("look_up",),
+    "operations.opened": ("open_workflow",),
+    "operations.reinitialize": ("ReinitializePlan", "plan_reinitialize", "reinitialize", "take_over_ids"),
+    "operations.reset": ("reset_status",),
+    "operations.run": ("RunOptions", "RunReport", "check_fit", "survey"),
+    "operations.start": ("Started", "run_existing", "run_new"),
+    "store.layout": ("DEFAULT_OUTPUT_DIRECTORY", "find", "workflow_ids"),
+    "workflow": ("Loaded", "Plan", "Problem", "SpecError", "json_schema", "load", "plan"),
+    "workflow.duration": ("parse_time_limit",),
+    "workflow.model": ("Workflow",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value

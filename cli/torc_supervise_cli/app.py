@@ -1,0 +1,63 @@
+"""The typer application: which commands there are, and under which names."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from torc_supervise import __version__
+from torc_supervise_cli.commands import cancel, listing, logs, reinitialize, run, validate
+from torc_supervise_cli.options import FormatOption
+
+app = typer.Typer(
+    name="torc-supervise",
+    help="Run a workflow of shell jobs inside an HPC allocation, and end it gracefully before wall time.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+workflows = typer.Typer(help="The same commands under the names that Torc gives them.", no_args_is_help=True)
+
+_COMMANDS = (
+    ("run", run.run),
+    ("status", listing.status),
+    ("list", listing.list_workflows),
+    ("jobs", listing.jobs),
+    ("results", listing.results),
+    ("logs", logs.logs),
+    ("reinitialize", reinitialize.reinitialize),
+    ("reset-status", reinitialize.reset),
+    ("cancel", cancel.cancel),
+)
+for _name, _command in _COMMANDS:
+    app.command(_name)(_command)
+    workflows.command(_name)(_command)
+app.command("validate")(validate.validate)
+app.command("schema")(validate.schema)
+app.add_typer(workflows, name="workflows")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"torc-supervise {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    format_: FormatOption = None,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Options that stand before the subcommand; the format may stand behind it as well."""
+
+
+def run_app(arguments: list[str]) -> int:
+    """Run one command line; returns its exit code, with usage errors explained on stderr."""
+    try:
+        app(args=arguments, prog_name="torc-supervise")
+    except SystemExit as leave:
+        return leave.code if isinstance(leave.code, int) else 0
+    return 0

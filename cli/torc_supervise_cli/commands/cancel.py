@@ -1,0 +1,31 @@
+"""``torc-supervise cancel``."""
+
+from __future__ import annotations
+
+import typer
+
+from torc_supervise import DEFAULT_OUTPUT_DIRECTORY
+from torc_supervise import cancel as carry_out
+from torc_supervise_cli.options import FormatOption, IdArgument, OutputOption, wants_json
+from torc_supervise_cli.output import print_json, say
+
+
+def cancel(
+    ctx: typer.Context,
+    workflow_id: IdArgument,
+    output_dir: OutputOption = DEFAULT_OUTPUT_DIRECTORY,
+    format_: FormatOption = None,
+) -> None:
+    """End what runs of a workflow, gracefully, and record it as canceled.
+
+    Example: torc-supervise cancel 1
+    """
+    done = carry_out(output_dir, workflow_id, say)
+    if wants_json(ctx, format_):
+        print_json({"workflow_id": done.workflow_id, "asked": done.asked, "running": done.running})
+    elif done.asked:
+        print(
+            f"asked its supervisor to end {done.running} running jobs; torc-supervise status {workflow_id} shows when"
+        )
+    else:
+        print(f"workflow {workflow_id} is canceled; nothing of it was running")

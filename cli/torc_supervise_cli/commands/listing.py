@@ -1,0 +1,115 @@
+"""``torc-supervise list``, ``jobs`` and ``results``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from torc_supervise import DEFAULT_OUTPUT_DIRECTORY
+from torc_supervise import jobs as read_jobs
+from torc_supervise import results as read_results
+from torc_supervise import workflows as read_workflows
+from torc_supervise_cli.commands.status import print_jobs, show_status
+from torc_supervise_cli.options import FormatOption, OptionalIdArgument, OutputOption, wants_json
+from torc_supervise_cli.output import bytes_text, counts_text, duration_text, print_json, print_table, say
+
+
+def status(
+    ctx: typer.Context,
+    workflow_id: OptionalIdArgument = None,
+    output_dir: OutputOption = DEFAULT_OUTPUT_DIRECTORY,
+    format_: FormatOption = None,
+) -> None:
+    """Show what a workflow is doing: live on its host, else as of its last snapshot.
+
+    Example: torc-supervise status 1 -f json
+    """
+    raise typer.Exit(show_status(output_dir, workflow_id, "json" if wants_json(ctx, format_) else "table"))
+
+
+def list_workflows(
+    ctx: typer.Context, output_dir: OutputOption = DEFAULT_OUTPUT_DIRECTORY, format_: FormatOption = None
+) -> None:
+    """List all workflows of an output directory.
+
+    Example: torc-supervise list
+    """
+    rows = read_workflows(output_dir)
+    if wants_json(ctx, format_):
+        print_json({"items": rows})
+        return
+    if not rows:
+        say(f"no workflow in {output_dir}")
+    print_table(
+        ("id", "name", "user", "state", "run", "created", "jobs"),
+        [_workflow_cells(row) for row in rows],
+        right=("id", "run"),
+    )
+
+
+def jobs(
+    ctx: typer.Context,
+    workflow_id: OptionalIdArgument = None,
+    status: Annotated[str | None, typer.Option("--status", "-s", help="Only jobs with this status.")] = None,
+    output_dir: OutputOption = DEFAULT_OUTPUT_DIRECTORY,
+    format_: FormatOption = None,
+) -> None:
+    """List the jobs of a workflow.
+
+    Example: torc-supervise jobs 1 --status failed
+    """
+    rows = [row for row in read_jobs(output_dir, workflow_id) if status is None or row["status"] == status]
+    if wants_json(ctx, format_):
+        print_json({"items": rows})
+        return
+    print_jobs(rows)
+
+
+def results(
+    ctx: typer.Context,
+    workflow_id: OptionalIdArgument = None,
+    all_runs: Annotated[bool, typer.Option("--all-runs", help="Of all runs, not only the newest.")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="Only those that did not complete.")] = False,
+    output_dir: OutputOption = DEFAULT_OUTPUT_DIRECTORY,
+    format_: FormatOption = None,
+) -> None:
+    """List the results of a workflow's attempts: return code, how each ended, what it used.
+
+    Example: torc-supervise results 1 --all-runs
+    """
+    rows = read_results(output_dir, workflow_id, all_runs=all_runs)
+    rows = [row for row in rows if not failed or row["status"] != "completed"]
+    if wants_json(ctx, format_):
+        print_json({"items": rows})
+        return
+    print_table(
+        ("id", "job", "run", "attempt", "status", "code", "signal", "ended", "time", "cpu", "memory"),
+        [_result_cells(row) for row in rows],
+        right=("id", "run", "attempt", "code", "time", "cpu", "memory"),
+    )
+
+
+def _workflow_cells(row: dict[str, Any]) -> tuple[object, ...]:
+    if "error" in row:
+        return (row["workflow_id"], None, None, None, None, None, row["error"])
+    created = row["created"][:19].replace("T", " ") if row["created"] else None
+    names = ("workflow_id", "name", "user", "state", "run_id")
+    return (*(row[name] for name in names), created, counts_text(row["jobs_by_status"]))
+
+
+def _result_cells(row: dict[str, Any]) -> tuple[object, ...]:
+    cpu = (row["user_cpu_seconds"] or 0.0) + (row["system_cpu_seconds"] or 0.0)
+    return (
+        row["job_id"],
+        row["job_name"],
+        row["run_id"],
+        row["attempt_id"],
+        row["status"],
+        row["return_code"],
+        row["signal"],
+        row["ended"],
+        duration_text(row["exec_time_seconds"]),
+        duration_text(cpu),
+        bytes_text(row["peak_memory_bytes"] or row["max_rss_bytes"]),
+    )

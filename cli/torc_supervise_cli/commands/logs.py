@@ -1,0 +1,91 @@
+"""``torc-supervise logs``."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from torc_supervise import DEFAULT_OUTPUT_DIRECTORY, LogFile, content, follow, log_files, look_up
+from torc_supervise_cli.options import FormatOption, OptionalIdArgument, OutputOption, wants_json
+from torc_supervise_cli.output import bold, print_json, say, write_bytes
+
+
+def logs(
+    ctx: typer.Context,
+    workflow_id: OptionalIdArgument = None,
+    job: Annotated[
+        str | None, typer.Argument(metavar="[JOB]", help="Name or id of a job; all jobs if left out.")
+    ] = None,
+    follow_: Annotated[
+        bool, typer.Option("--follow", "-F", help="Go on printing what is added, until the jobs are over.")
+    ] = False,
+    stdout: Annotated[bool, typer.Option("--stdout", help="Only stdout.")] = False,
+    stderr: Annotated[bool, typer.Option("--stderr", help="Only stderr.")] = False,
+    output_dir: OutputOption = DEFAULT_OUTPUT_DIRECTORY,
+    format_: FormatOption = None,
+) -> None:
+    """Print what jobs wrote to stdout and stderr in their latest attempt.
+
+    Example: torc-supervise logs 1 train_model --follow
+    """
+    streams = [name for name, chosen in (("stdout", stdout), ("stderr", stderr)) if chosen] or [
+        "stdout",
+        "stderr",
+    ]
+    files = log_files(output_dir, workflow_id, job, streams)
+    if wants_json(ctx, format_):
+        print_json({"items": [_item(file) for file in files]})
+        return
+    if not files:
+        say("nothing was written yet")
+        return
+    if follow_:
+        _follow(files, output_dir, workflow_id)
+        return
+    for file in files:
+        _print_file(file, with_heading=len(files) > 1)
+
+
+def _print_file(file: LogFile, *, with_heading: bool) -> None:
+    """Files that are empty are passed over where several are printed."""
+    chunks = content(file)
+    first = next(chunks, b"")
+    if with_heading:
+        if not first:
+            return
+        print(bold(f"==> {file.name}: {file.stream} ({file.path}) <=="))
+    last = first
+    write_bytes(first)
+    for last in chunks:
+        write_bytes(last)
+    if with_heading and not last.endswith(b"\n"):
+        print()
+
+
+def _follow(files: list[LogFile], output: str, workflow_id: int | None) -> None:
+    several = len(files) > 1
+    current: LogFile | None = None
+    job_ids = {file.job_id for file in files}
+
+    def is_over() -> bool:
+        head = look_up(output, workflow_id, with_jobs=False).head
+        if head["supervisor"] is None or not head["supervisor"]["alive"]:
+            return True
+        running = {row["job_id"] for row in head["first_jobs"] if row["status"] == "running"}
+        return (
+            len(job_ids) == 1 and head["jobs_by_status"]["running"] <= len(running) and not job_ids & running
+        )
+
+    for file, chunk in follow(files, is_over):
+        if several and file != current:
+            print(bold(f"==> {file.name}: {file.stream} <=="))
+            current = file
+        write_bytes(chunk)
+    sys.stdout.flush()
+
+
+def _item(file: LogFile) -> dict[str, object]:
+    text = b"".join(content(file)).decode(errors="replace")
+    return {"job_id": file.job_id, "name": file.name, "stream": file.stream, "path": file.path, "text": text}

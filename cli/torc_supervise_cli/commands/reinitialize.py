@@ -1,0 +1,126 @@
+"""``torc-supervise reinitialize`` and ``reset-status``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from torc_supervise import (
+    DEFAULT_OUTPUT_DIRECTORY,
+    ReinitializePlan,
+    find,
+    load,
+    open_workflow,
+    plan_reinitialize,
+    reset_status,
+    take_over_ids,
+)
+from torc_supervise import reinitialize as carry_out
+from torc_supervise_cli.commands.run import user
+from torc_supervise_cli.options import ForceOption, FormatOption, IdArgument, OutputOption, wants_json
+from torc_supervise_cli.output import again_command, print_json, print_table, say
+
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+
+
+def reinitialize(
+    ctx: typer.Context,
+    workflow_id: IdArgument,
+    dry_run: DryRunOption = False,
+    spec: Annotated[
+        str | None,
+        typer.Option("--spec", help="Take over this changed version of the workflow file.", metavar="SPEC"),
+    ] = None,
+    force: ForceOption = False,
+    output_dir: OutputOption = DEFAULT_OUTPUT_DIRECTORY,
+    format_: FormatOption = None,
+) -> None:
+    """Make ready again what was terminated or interrupted, or whose inputs, command or outputs have changed.
+
+    Says which jobs, and why. Jobs that completed stay completed; for failed ones see reset-status.
+
+    Example: torc-supervise reinitialize 1 --dry-run
+    """
+    loaded = load(spec, user=user()) if spec is not None else None
+    with open_workflow(find(output_dir, workflow_id), "reinitialize", say) as opened:
+        before = opened.state.workflow
+        updated = take_over_ids(before, loaded.workflow) if loaded is not None else None
+        plan = plan_reinitialize(opened.state, updated)
+        if not dry_run:
+            carry_out(opened, plan, force=force)
+    names = {job.job_id: job.name for job in (updated or before).jobs}
+    if wants_json(ctx, format_):
+        print_json(_document(workflow_id, plan, names, dry_run=dry_run))
+        return
+    _print_plan(plan, names, dry_run=dry_run)
+    _warn_of_missing(plan)
+    if not dry_run:
+        print(f"to run them: {again_command(workflow_id, output_dir)}")
+
+
+def reset(
+    ctx: typer.Context,
+    workflow_id: IdArgument,
+    failed_only: Annotated[
+        bool,
+        typer.Option(
+            "--failed-only", help="Only failed, canceled and terminated jobs and what depends on them."
+        ),
+    ] = False,
+    reinitialize: Annotated[bool, typer.Option("--reinitialize", help="Make them ready at once.")] = False,
+    force: ForceOption = False,
+    output_dir: OutputOption = DEFAULT_OUTPUT_DIRECTORY,
+    format_: FormatOption = None,
+) -> None:
+    """Put jobs back to uninitialized, so that the next run runs them again.
+
+    Example: torc-supervise reset-status 1 --failed-only
+    """
+    with open_workflow(find(output_dir, workflow_id), "reset-status", say) as opened:
+        names = reset_status(opened, failed_only=failed_only)
+        if reinitialize and names:
+            carry_out(opened, plan_reinitialize(opened.state), force=force)
+        run_id = opened.state.run_id
+    if wants_json(ctx, format_):
+        print_json(
+            {
+                "workflow_id": workflow_id,
+                "run_id": run_id,
+                "failed_only": failed_only,
+                "reinitialized": reinitialize,
+                "reset": names,
+            }
+        )
+        return
+    if not names:
+        print("nothing to reset")
+        return
+    shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+    print(f"{len(names)} jobs reset: {shown}")
+    print(f"to run them: {again_command(workflow_id, output_dir)}")
+
+
+def _document(
+    workflow_id: int, plan: ReinitializePlan, names: dict[int, str], *, dry_run: bool
+) -> dict[str, Any]:
+    return {
+        "workflow_id": workflow_id,
+        "run_id": plan.run_id,
+        "dry_run": dry_run,
+        "reset": [{"job_id": j, "name": names[j], "reason": reason} for j, reason in plan.reset.items()],
+        "missing_input_files": [{"name": name, "path": path} for name, path in plan.missing_inputs],
+    }
+
+
+def _print_plan(plan: ReinitializePlan, names: dict[int, str], *, dry_run: bool) -> None:
+    if not plan.reset:
+        print("nothing has to run again")
+        return
+    print(f"{len(plan.reset)} jobs {'would run' if dry_run else 'run'} again, as run {plan.run_id}:")
+    print_table(("id", "name", "why"), [(j, names[j], why) for j, why in plan.reset.items()], right=("id",))
+
+
+def _warn_of_missing(plan: ReinitializePlan) -> None:
+    for name, path in plan.missing_inputs:
+        say(f"warning: required input '{name}' ({path}) is missing")

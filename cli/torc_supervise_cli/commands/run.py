@@ -1,0 +1,149 @@
+"""``torc-supervise run``."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from torc_supervise import (
+    DEFAULT_OUTPUT_DIRECTORY,
+    EXIT_RESUME,
+    RunOptions,
+    Started,
+    TorcError,
+    UsageError,
+    load,
+    look_up,
+    parse_time_limit,
+    run_existing,
+    run_new,
+)
+from torc_supervise_cli.commands.status import print_jobs
+from torc_supervise_cli.options import ForceOption, FormatOption, OutputOption, wants_json
+from torc_supervise_cli.output import again_command, colour, counts_text, print_json, say
+
+
+def run(
+    ctx: typer.Context,
+    what: Annotated[
+        str, typer.Argument(metavar="SPEC|ID", help="A workflow file (- for stdin), or a workflow's id.")
+    ],
+    max_parallel_jobs: Annotated[
+        int | None,
+        typer.Option("--max-parallel-jobs", help="So many jobs at a time, whatever they ask for.", min=1),
+    ] = None,
+    num_cpus: Annotated[
+        int | None, typer.Option(help="CPUs to hand out; all of this machine by default.", min=1)
+    ] = None,
+    memory_gb: Annotated[
+        float | None,
+        typer.Option(help="GiB of memory to hand out; all of this machine by default.", min=0.001),
+    ] = None,
+    num_gpus: Annotated[
+        int | None, typer.Option(help="GPUs to hand out; all of this machine by default.", min=0)
+    ] = None,
+    time_limit: Annotated[
+        str | None,
+        typer.Option(
+            help="When this run has to be over: 90s, 10m, 1h30m, 01:30:00, PT1H30M.", metavar="DURATION"
+        ),
+    ] = None,
+    force: ForceOption = False,
+    output_dir: OutputOption = DEFAULT_OUTPUT_DIRECTORY,
+    format_: FormatOption = None,
+) -> None:
+    """Run a workflow here, or go on with one.
+
+    Jobs start in dependency order within the machine's resources. On SIGTERM, SIGINT (Ctrl-C), SIGHUP, SIGUSR1,
+    SIGUSR2, or when the time limit is near, jobs with supports_termination are asked to save; the others are killed.
+
+    Exit codes: 0 all completed; 1 some failed or were canceled; 2 bad usage or workflow file; 75 stopped early, run it
+    again to go on; 70 an error of ours.
+
+    Example: torc-supervise run workflow.yaml --time-limit 2h
+    """
+    options = RunOptions(
+        max_parallel_jobs,
+        num_cpus,
+        None if memory_gb is None else int(memory_gb * (1 << 30)),
+        num_gpus,
+        _seconds(time_limit),
+        progress=sys.stderr.isatty(),
+    )
+    if what.isdecimal() and not os.path.exists(what):
+        started = run_existing(output_dir, int(what), options, say, force=force)
+    else:
+        loaded = load(what, user=user())
+        for warning in loaded.warnings:
+            say(f"warning: {warning.render()}")
+        started = run_new(loaded.workflow, output_dir, options, say, force=force)
+    _report(started, as_json=wants_json(ctx, format_), output=output_dir)
+    raise typer.Exit(started.report.exit_code)
+
+
+def user() -> str:
+    """Who runs this, for people to read."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
+
+
+def _seconds(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        seconds = parse_time_limit(text)
+    except ValueError as error:
+        raise UsageError(f"--time-limit {text}: {error}") from None
+    if seconds <= 0:
+        raise UsageError(f"--time-limit {text}: must be more than nothing")
+    return seconds
+
+
+def _report(started: Started, *, as_json: bool, output: str) -> None:
+    report = started.report
+    if as_json:
+        print_json(_document(started))
+    else:
+        _print_jobs(output, report.workflow_id)
+        counts = {status.value: count for status, count in report.jobs_by_status.items()}
+        print(f"workflow {report.workflow_id} {colour(report.state.value)}: {counts_text(counts)}")
+    if report.unconfirmed:
+        say(f"{report.unconfirmed} records were not confirmed to be on disk when it had to leave")
+    if report.exit_code == EXIT_RESUME:
+        say(f"stopped early with work left; to go on: {again_command(report.workflow_id, output)}")
+    elif report.state.value == "failed":
+        where = "" if output == DEFAULT_OUTPUT_DIRECTORY else f" -o {output}"
+        say(
+            f"look at torc-supervise logs {report.workflow_id}{where}; to try again: "
+            f"torc-supervise reset-status {report.workflow_id} --failed-only{where}, then "
+            f"{again_command(report.workflow_id, output)}"
+        )
+
+
+def _print_jobs(output: str, workflow_id: int) -> None:
+    try:
+        head = look_up(output, workflow_id, with_jobs=False).head
+    except TorcError as error:  # the disk may be full or gone: the report itself follows all the same
+        say(f"warning: {error}")
+        return
+    print_jobs(head["first_jobs"])
+
+
+def _document(started: Started) -> dict[str, Any]:
+    report = started.report
+    return {
+        "workflow_id": report.workflow_id,
+        "run_id": report.run_id,
+        "state": report.state.value,
+        "exit_code": report.exit_code,
+        "created": started.created,
+        "reset": started.reset,
+        "jobs_by_status": {status.value: count for status, count in report.jobs_by_status.items()},
+        "output_dir": started.output,
+    }

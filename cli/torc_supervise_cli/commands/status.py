@@ -1,0 +1,99 @@
+"""``torc-supervise status``.  Imports nothing heavy: it is asked often, and by scripts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torc_supervise import look_up
+from torc_supervise_cli.output import (
+    again_command,
+    bold,
+    colour,
+    counts_text,
+    duration_text,
+    print_table,
+    write_bytes,
+)
+
+
+def show_status(output: str, workflow_id: int | None, format_: str) -> int:
+    """Print the status of a workflow (the newest one without an id); returns the exit code."""
+    document = look_up(output, workflow_id, with_jobs=format_ == "json")
+    if document.text is not None:
+        write_bytes(document.text)
+        return 0
+    _print_head(document.head)
+    print_jobs(document.head["first_jobs"])
+    hidden = document.head["jobs_total"] - len(document.head["first_jobs"])
+    if hidden:
+        print(f"... and {hidden} more: torc-supervise jobs {document.head['workflow_id']}")
+    _print_way_on(document.head, output)
+    return 0
+
+
+def _print_head(head: dict[str, Any]) -> None:
+    print(f"workflow    {bold(str(head['workflow_id']))}  {bold(head['name'])}  {colour(head['state'])}")
+    print(f"jobs        {head['jobs_total']}: {counts_text(head['jobs_by_status'])}")
+    supervisor = head["supervisor"]
+    if supervisor is None:
+        print("supervisor  none yet")
+    else:
+        where = f"pid {supervisor['pid']} on {supervisor['host']}"
+        if supervisor["slurm_job_id"]:
+            where += f", Slurm job {supervisor['slurm_job_id']}"
+        if supervisor["alive"] and supervisor["end_time"]:
+            where += f", ends at {supervisor['end_time']}"
+        code = supervisor["exit_code"]
+        ended = (
+            "running" if supervisor["alive"] else "gone" if code is None else f"left with exit code {code}"
+        )
+        print(f"supervisor  {where} ({ended}), run {head['run_id']}")
+    source = head["source"]
+    age = "now" if source == "live" else f"{duration_text(head['age_seconds'])} ago"
+    print(f"as of       {age} ({source})")
+    for warning in head["warnings"][-5:]:
+        print(f"warning     {warning['message']}")
+    print()
+
+
+def print_jobs(rows: list[dict[str, Any]]) -> None:
+    """The table of jobs."""
+    print_table(
+        ("id", "name", "status", "code", "signal", "ended", "time"),
+        [
+            (
+                row["job_id"],
+                row["name"],
+                row["status"],
+                row["return_code"],
+                row["signal"],
+                _ended(row),
+                duration_text(row["exec_time_seconds"]),
+            )
+            for row in rows
+        ],
+        right=("id", "code", "time"),
+    )
+
+
+def _ended(row: dict[str, Any]) -> str | None:
+    if row["ended"] is None:
+        return None
+    words = "within its grace" if row["ended"] == "in_grace" else str(row["ended"])
+    saved = row.get("checkpoint_saved")
+    return words if saved is None else f"{words}, checkpoint {'saved' if saved else 'not saved'}"
+
+
+def _print_way_on(head: dict[str, Any], output: str) -> None:
+    supervisor = head["supervisor"]
+    if supervisor is not None and not supervisor["alive"]:
+        running = head["jobs_by_status"]["running"]
+        if running:
+            print(f"\nIts supervisor is gone and left {running} jobs without a result.")
+        if head["state"] in ("terminated", "ready"):
+            print(f"\nto go on:   {again_command(head['workflow_id'], output)}")
+        elif head["state"] == "failed":
+            where = "" if output == "torc_output" else f" -o {output}"
+            print(
+                f"\nto try the failed jobs again:   torc-supervise reset-status {head['workflow_id']} --failed-only{where}"
+            )

@@ -1,0 +1,58 @@
+"""Entry point: errors become one message and an exit code; ``status`` takes a short way."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """What the console script calls.  Never shows a traceback for something that a user did."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _dispatch(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader of our output has gone (`| head`).  Nothing more to say, also not when Python closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        code = 0
+    except KeyboardInterrupt:
+        code = 130
+    except Exception as error:  # noqa: BLE001  the last resort: a message instead of a traceback
+        code = _explain(error)
+    sys.exit(code)
+
+
+def _dispatch(arguments: list[str]) -> int:
+    """``status`` without typer, which would take most of its time; everything else, and every doubt, with it."""
+    from torc_supervise_cli.shortcut import parse_status
+
+    request = parse_status(arguments)
+    if request is not None:
+        from torc_supervise_cli.commands.status import show_status
+
+        return show_status(request.output, request.workflow_id, request.format)
+    from torc_supervise_cli.app import run_app
+
+    return run_app(arguments)
+
+
+def _explain(error: Exception) -> int:
+    from torc_supervise import EXIT_OURS, TorcError
+
+    if isinstance(error, TorcError):
+        print(f"torc-supervise: error: {error}", file=sys.stderr)
+        return error.exit_code
+    if os.environ.get("TORC_SUPERVISE_DEBUG"):
+        raise error
+    print(
+        f"torc-supervise: internal error: {type(error).__name__}: {error}\n"
+        "  this is a bug of ours; TORC_SUPERVISE_DEBUG=1 shows where it happened",
+        file=sys.stderr,
+    )
+    return EXIT_OURS
+
+
+if __name__ == "__main__":
+    main()

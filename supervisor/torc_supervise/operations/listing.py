@@ -1,0 +1,56 @@
+"""Listings: results, jobs and workflows, read without any lock."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from torc_supervise.errors import TorcError
+from torc_supervise.machine.records import JobEnded
+from torc_supervise.operations.lookup import look_up
+from torc_supervise.store import journal, layout, view
+
+
+def results(output: str, workflow_id: int | None, *, all_runs: bool = False) -> list[dict[str, Any]]:
+    """One row per attempt that ended, in order of completion; of the newest run that has any, unless ``all_runs``.
+
+    Raises:
+        WorkflowNotFound, JournalError.
+    """
+    files = layout.find(output, workflow_id)
+    ended: list[tuple[str, JobEnded]] = []
+    entries = journal.read(files.journal)
+    first = next(entries, None)
+    if first is None:
+        return []
+    state, _ = journal.replay(files.journal)
+    for entry in entries:
+        if isinstance(entry.record, JobEnded):
+            ended.append((entry.t, entry.record))
+    newest = max((record.run_id for _, record in ended), default=0)
+    return [
+        view.result_row(state, files, t, record) for t, record in ended if all_runs or record.run_id == newest
+    ]
+
+
+def jobs(output: str, workflow_id: int | None) -> list[dict[str, Any]]:
+    """One row per job, as in the status document."""
+    text = look_up(output, workflow_id, with_jobs=True).text
+    assert text is not None
+    rows: list[dict[str, Any]] = orjson.loads(text)["jobs"]
+    return rows
+
+
+def workflows(output: str) -> list[dict[str, Any]]:
+    """One row per workflow; one that cannot be read has its problem in ``error``."""
+    rows = []
+    for workflow_id in layout.workflow_ids(output):
+        try:
+            head = look_up(output, workflow_id, with_jobs=False).head
+        except TorcError as error:
+            rows.append({"workflow_id": workflow_id, "error": error.message})
+            continue
+        names = ("workflow_id", "name", "user", "state", "run_id", "created", "jobs_by_status", "directory")
+        rows.append({name: head[name] for name in names})
+    return rows

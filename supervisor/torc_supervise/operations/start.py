@@ -1,0 +1,91 @@
+"""Starting a run: from a file or from an existing workflow to :func:`torc_supervise.operations.run.run`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torc_supervise.machine.state import WorkflowState
+from torc_supervise.machine.status import Status, StopReason
+from torc_supervise.operations import reinitialize as again
+from torc_supervise.operations.opened import OpenWorkflow, create_workflow, files_seen, open_workflow
+from torc_supervise.operations.run import EXIT_CODES, RunOptions, RunReport, check_fit, run, survey
+from torc_supervise.store import layout
+from torc_supervise.workflow.model import Workflow
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What a run came to, and what had to be reset before it."""
+
+    report: RunReport
+    output: str
+    reset: dict[str, str]  # job name -> why it ran again
+    names: dict[int, str]
+    created: bool
+
+
+def run_new(
+    workflow: Workflow, output: str, options: RunOptions, say: Say, *, force: bool = False
+) -> Started:
+    """Create a workflow and run it.  Everything that can be refused is refused before anything is written.
+
+    Raises:
+        TorcError: a job can never fit this machine, an input file is missing, the directory cannot be written.
+    """
+    machine = survey(options)
+    check_fit(workflow, machine.capacity)
+    missing = again.missing_inputs(workflow, files_seen(workflow))
+    if missing and not force:
+        raise again.missing_inputs_error(missing)
+    with create_workflow(output, lambda new: again.first_record(workflow, new), "run", say) as opened:
+        say(f"workflow {opened.state.workflow_id} '{workflow.name}': {len(workflow.jobs)} jobs")
+        return _started(opened, run(opened, options, machine, say), {}, created=True)
+
+
+def run_existing(
+    output: str, workflow_id: int, options: RunOptions, say: Say, *, force: bool = False
+) -> Started:
+    """Go on with a workflow: terminated, interrupted and reset jobs become ready again by themselves.
+
+    Raises:
+        TorcError: as :func:`run_new`; also if somebody else runs it.
+    """
+    files = layout.find(output, workflow_id)
+    with open_workflow(files, "run", say) as opened:
+        state = opened.state
+        machine = survey(options)
+        check_fit(state.workflow, machine.capacity)
+        reset: dict[str, str] = {}
+        if _needs_reinitialize(state):
+            plan = again.plan_reinitialize(state)
+            again.reinitialize(opened, plan, force=force)
+            reset = {state.job(job_id).name: reason for job_id, reason in plan.reset.items()}
+            say(f"run {state.run_id} of workflow {workflow_id} '{state.workflow.name}': {_summary(reset)}")
+        if not state.counts[Status.READY]:
+            return _started(opened, _nothing_to_run(state), reset, created=False)
+        return _started(opened, run(opened, options, machine, say), reset, created=False)
+
+
+def _needs_reinitialize(state: WorkflowState) -> bool:
+    if state.counts[Status.TERMINATED] or state.counts[Status.UNINITIALIZED]:
+        return True
+    return any(result.why == StopReason.CANCEL for _, result in state.results.values())
+
+
+def _nothing_to_run(state: WorkflowState) -> RunReport:
+    outcome = state.outcome()
+    return RunReport(state.workflow_id, state.run_id, outcome, EXIT_CODES[outcome], dict(state.counts))
+
+
+def _summary(reset: dict[str, str]) -> str:
+    shown = [f"{name} {reason}" for name, reason in list(reset.items())[:3]]
+    more = len(reset) - len(shown)
+    return f"{len(reset)} to run again ({'; '.join(shown)}{f'; and {more} more' if more else ''})"
+
+
+def _started(opened: OpenWorkflow, report: RunReport, reset: dict[str, str], *, created: bool) -> Started:
+    names = {job.job_id: job.name for job in opened.state.workflow.jobs}
+    return Started(report, opened.files.output, reset, names, created)
