@@ -94,6 +94,5 @@ def _print_way_on(head: dict[str, Any], output: str) -> None:
             print(f"\nto go on:   {again_command(head['workflow_id'], output)}")
         elif head["state"] == "failed":
             where = "" if output == "torc_output" else f" -o {output}"
-            print(
-                f"\nto try the failed jobs again:   torc-supervise reset-status {head['workflow_id']} --failed-only{where}"
-            )
+            command = f"torc-supervise reset-status {head['workflow_id']} --failed-only{where}"
+            print(f"\nto try the failed jobs again:   {command}")

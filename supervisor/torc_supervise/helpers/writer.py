@@ -43,7 +43,7 @@ class Writer:
         self._lines: list[bytes] = []
         self._last_seq = 0
         self._leaving = False
-        self._changed = True
+        self._changed = False  # the first records, run_started among them, make the first snapshot
         self._in_trouble: str | None = None
         self._snapshot_due = 0.0
         self._thread = threading.Thread(target=self._work, name="writer", daemon=True)

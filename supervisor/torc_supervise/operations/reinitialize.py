@@ -53,7 +53,7 @@ def plan_reinitialize(state: WorkflowState, updated: Workflow | None = None) -> 
             reason = _status_reason(state, job) or _file_reason(state, job, seen, made)
         if reason is not None:
             reset[job.job_id] = reason
-    _add_dependents(workflow, reset)
+    _add_dependents(state, workflow, reset)
     missing = missing_inputs(workflow, seen)
     return ReinitializePlan(state.run_id + 1, dict(sorted(reset.items())), missing, seen, updated)
 
@@ -162,8 +162,8 @@ def _new_or_changed(old: Job | None, new: Job, before: Workflow, after: Workflow
     return None
 
 
-def _add_dependents(workflow: Workflow, reset: dict[JobId, str]) -> None:
-    """Jobs that already ran and depend on one that runs again."""
+def _add_dependents(state: WorkflowState, workflow: Workflow, reset: dict[JobId, str]) -> None:
+    """Jobs that are done and depend on one that runs again; those that wait for it need no telling."""
     names = {job.job_id: job.name for job in workflow.jobs}
     dependents: dict[JobId, list[JobId]] = {}
     for job in workflow.jobs:
@@ -173,7 +173,7 @@ def _add_dependents(workflow: Workflow, reset: dict[JobId, str]) -> None:
     while stack:
         cause = stack.pop()
         for job_id in dependents.get(cause, ()):
-            if job_id not in reset:
+            if job_id not in reset and job_id < len(state.status) and state.status[job_id] in _DONE:
                 reset[job_id] = f"depends on '{names[cause]}', which runs again"
                 stack.append(job_id)
 
