@@ -228,7 +228,9 @@ class WorkflowSpec(Record):
     """A workflow: jobs, what they need, and how they depend on each other."""
 
     name: str = entry(NAME, "Name of the workflow.", required=True)
-    jobs: tuple[JobSpec, ...] = entry(ListOf(Section(JobSpec), keep=True), "The jobs.", required=True)
+    jobs: tuple[JobSpec, ...] = entry(
+        ListOf(Section(JobSpec), keep=True), "Commands to run, in any order.", required=True
+    )
     user: str | None = entry(Line("a user name"), "Accepted, but the user who runs the program is recorded.")
     description: str | None = entry(Text("text", empty=True), "What the workflow is for.")
     project: str | None = entry(Line("text"), "Project that the workflow belongs to.")
