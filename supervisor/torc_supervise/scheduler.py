@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from torc_supervise.workflow.model import Job, JobId, Requirements
 
 Order = tuple[float, ...]
+Shape = tuple[int, int, int, int]  # CPUs, memory, GPUs, nodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +75,14 @@ class Scheduler:
             capacity.max_parallel_jobs or 0,
         )
         # shape -> heap of (order, job id).  Invariant: no heap is empty.
-        self._ready: dict[tuple[int, ...], list[tuple[Order, JobId]]] = {}
+        self._ready: dict[Shape, list[tuple[Order, JobId]]] = {}
         self._jobs: dict[JobId, Job] = {}  # the ready ones
 
     def add(self, jobs: Iterable[Job]) -> None:
         """These jobs became ready."""
         for job in jobs:
             self._jobs[job.job_id] = job
-            heap = self._ready.setdefault(self._shape(job), [])
+            heap = self._ready.setdefault(self._shape(job.requirements), [])
             heapq.heappush(heap, (self._key(job), job.job_id))
 
     def __len__(self) -> int:
@@ -101,27 +102,21 @@ class Scheduler:
         Args:
             fits_in_time: False for a job that would not be done before the end; it stays ready.
         """
-        for heap in sorted(self._ready.values(), key=lambda heap: heap[0]):
-            job = self._jobs[heap[0][1]]
-            if self._fits(job.requirements):
-                found = self._first_in_time(heap, fits_in_time)
-                if found is not None:
-                    return found, self._hold(found)
-        return None
-
-    def _first_in_time(
-        self, heap: list[tuple[Order, JobId]], fits_in_time: Callable[[Job], bool]
-    ) -> Job | None:
-        """Pop the best job of one heap that fits in time; those that never will again are set aside."""
-        while heap:
+        while fitting := [heap for shape, heap in self._ready.items() if self._fits(shape)]:
+            heap = min(fitting, key=_first)
             _, job_id = heapq.heappop(heap)
             job = self._jobs.pop(job_id)
             if not heap:
-                del self._ready[self._shape(job)]
+                del self._ready[self._shape(job.requirements)]
             if fits_in_time(job):
-                return job
+                return job, self._hold(job)
             # Time only runs out, so this job cannot start in this run: it stays `ready` for the next one.
         return None
+
+    @property
+    def stuck(self) -> bool:
+        """Jobs are ready, and none will ever start here: nothing is held, and even so none fits."""
+        return bool(self._jobs) and not self._free.held and not any(map(self._fits, self._ready))
 
     def release(self, job_id: JobId) -> None:
         """The job's processes are gone: what it held is free again."""
@@ -134,21 +129,21 @@ class Scheduler:
         for index in gpus:
             heapq.heappush(self._free.gpus, index)
 
-    def _shape(self, job: Job) -> tuple[int, ...]:
+    def _shape(self, need: Requirements) -> Shape:
         if self._by_count:
-            return ()
-        need = job.requirements
+            return (0, 0, 0, 0)
         return (need.num_cpus, need.memory_bytes, need.num_gpus, need.num_nodes)
 
-    def _fits(self, need: Requirements) -> bool:
+    def _fits(self, shape: Shape) -> bool:
         free = self._free
         if self._by_count:
             return free.slots > 0
+        cpus, memory, gpus, nodes = shape
         return (
-            need.num_cpus <= free.cpus
-            and need.memory_bytes <= free.memory
-            and need.num_gpus <= len(free.gpus)
-            and need.num_nodes <= self._capacity.num_nodes
+            cpus <= free.cpus
+            and memory <= free.memory
+            and gpus <= len(free.gpus)
+            and nodes <= self._capacity.num_nodes
         )
 
     def _hold(self, job: Job) -> tuple[int, ...]:
@@ -176,6 +171,10 @@ class Scheduler:
         assert free.memory >= 0, "memory oversubscribed"
         held = [index for _, gpus in free.held.values() for index in gpus]
         assert sorted(held + free.gpus) == list(range(capacity.num_gpus)), "gpus"
+
+
+def _first(heap: list[tuple[Order, JobId]]) -> tuple[Order, JobId]:
+    return heap[0]
 
 
 def _order(sort_method: str, *, by_count: bool) -> Callable[[Job], Order]:
