@@ -25,6 +25,7 @@ class Entry:
     t: str
     mono: float
     record: Record | None  # None: an event of a newer version
+    offset: int = 0  # of its line in the file, bytes
 
 
 def read(path: str) -> Iterator[Entry]:
@@ -45,7 +46,7 @@ def read(path: str) -> Iterator[Entry]:
                 raise _unreadable(path, number, offset, error.message) from None
             if seq != number:
                 raise _unreadable(path, number, offset, f"record {seq} where {number} belongs")
-            yield Entry(seq, t, mono, record)
+            yield Entry(seq, t, mono, record, offset)
             offset += len(line)
 
 
@@ -63,7 +64,11 @@ def replay(path: str) -> tuple[WorkflowState, int]:
     for entry in entries:
         seq = entry.seq
         if entry.record is not None:
-            state.apply(entry.t, entry.mono, entry.record)
+            try:
+                state.apply(entry.t, entry.mono, entry.record)
+            except (ValueError, LookupError, AssertionError) as error:
+                what = f"a {entry.record.event} record that does not fit this workflow ({error!r})"
+                raise _unreadable(path, entry.seq, entry.offset, what) from error
     return state, seq
 
 

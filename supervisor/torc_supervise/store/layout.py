@@ -49,7 +49,7 @@ def workflow_ids(output: str) -> list[int]:
         names = os.listdir(os.path.join(output, "workflows"))
     except (FileNotFoundError, NotADirectoryError):
         return []
-    return sorted(int(name) for name in names if name.isdigit())
+    return sorted(int(name) for name in names if name.isdecimal() and name == str(int(name)))
 
 
 def find(output: str, workflow_id: int | None) -> WorkflowFiles:

@@ -100,9 +100,15 @@ def _claim(path: str, temporary: str, is_alive: Callable[[Owner], bool]) -> list
     chain: list[tuple[str, Owner]] = []
     current = path
     while not _link(temporary, current):
-        holder = read_owner(current)
-        if holder is None:
+        text = _read(current)
+        if text is None:
             return None  # released just now
+        holder = _parse(text)
+        if holder is None:
+            raise WorkflowBusy(
+                f"the lock {current} cannot be read, so nobody knows whose it is",
+                "if no torc-supervise works on this workflow, remove that file",
+            )
         if is_alive(holder):
             raise WorkflowBusy(
                 f"the workflow belongs to {holder.describe()}",
@@ -118,12 +124,24 @@ def _claim(path: str, temporary: str, is_alive: Callable[[Owner], bool]) -> list
 
 
 def read_owner(path: str) -> Owner | None:
-    """Who holds the lock; None if nobody does."""
+    """Who holds the lock; None if nobody does, or nobody can tell."""
+    text = _read(path)
+    return None if text is None else _parse(text)
+
+
+def _read(path: str) -> bytes | None:
     try:
         with open(path, "rb") as file:
-            data = orjson.loads(file.read())
+            return file.read()
+    except FileNotFoundError:
+        return None
+
+
+def _parse(text: bytes) -> Owner | None:
+    try:
+        data = orjson.loads(text)
         return Owner(**{name: data[name] for name in Owner.__dataclass_fields__ if name in data})
-    except (FileNotFoundError, orjson.JSONDecodeError, TypeError):
+    except (orjson.JSONDecodeError, TypeError):
         return None
 
 
@@ -131,14 +149,24 @@ def _write_temporary(path: str, owner: Owner) -> str:
     temporary = f"{path}.{owner.host}.{owner.pid}.{secrets.token_hex(4)}"
     with open(temporary, "xb") as file:
         file.write(orjson.dumps(asdict(owner)))
+        file.flush()
+        os.fsync(file.fileno())  # a power failure must not leave a lock that nobody can read
     return temporary
 
 
 def _link(source: str, target: str) -> bool:
+    """Whether ``target`` is now our lock.
+
+    Race: NFS may lose the answer to a link that was made, send it again and report EEXIST: then it is ours all
+    the same.
+    """
     try:
         os.link(source, target)
     except FileExistsError:
-        return False
+        try:
+            return os.path.samefile(source, target)
+        except FileNotFoundError:
+            return False
     return True
 
 
