@@ -121,7 +121,7 @@ class Reaping:
 class Verifying:
     """Nothing of it runs any more; the keeper looks at its output files or its checkpoint.
 
-    ``give_up_at`` is set when the supervisor wants to leave and the file system does not answer.
+    At ``give_up_at`` the result is recorded without an answer; that is soon where the supervisor wants to leave.
     """
 
     started: float
@@ -134,6 +134,7 @@ class Abandoned:
     """Recorded as unkillable.  Should it die after all, its zombie is collected and nothing more is said."""
 
     pgid: int
+    leader_gone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,3 +183,22 @@ def pgid_of(phase: Phase) -> int | None:
             return pgid
         case _:
             return None
+
+
+def leader_gone(phase: Phase) -> bool:
+    """Whether the leader is known to be dead while its group may have members."""
+    match phase:
+        case Lingering() | Abandoned(leader_gone=True):
+            return True
+        case Terminating(exit=exit_) | Killing(exit=exit_):
+            return exit_ is not None
+        case _:
+            return False
+
+
+def gives_back(before: Phase, after: Phase) -> bool:
+    """Whether this change of phase frees what the job held of the machine: once, when nothing of it runs any more."""
+    return isinstance(after, Reaping) or (
+        isinstance(after, Abandoned | Finished | PutBack)
+        and isinstance(before, Starting | Killing | Lingering)
+    )

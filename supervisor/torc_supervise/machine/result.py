@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from signal import SIGKILL, Signals
 
@@ -10,6 +11,7 @@ from torc_supervise.machine.events import Verified
 from torc_supervise.machine.phases import Outcome
 from torc_supervise.machine.records import JobEnded
 from torc_supervise.machine.status import Ended, Status, StopReason
+from torc_supervise.workflow.model import Job
 
 _STATUS_WHEN_ASKED = {
     StopReason.SIGNAL: Status.TERMINATED,
@@ -91,6 +93,36 @@ def job_ended(
     )
 
 
+def not_started(key: AttemptKey, error: str) -> JobEnded:
+    """The result of an attempt that could not be started, by the job's own fault; 126 as a shell would say."""
+    return JobEnded(
+        key.run_id,
+        key.job_id,
+        key.attempt_id,
+        Status.FAILED.value,
+        Ended.NOT_STARTED.value,
+        126,
+        start_time=key.start_time,
+        exec_time_seconds=0.0,
+        error=error,
+    )
+
+
+def complaints(job: Job, record: JobEnded, *, looked: bool) -> Iterator[tuple[str, str]]:
+    """Warnings (code, message) that a result calls for.
+
+    Args:
+        looked: the declared files were looked at.
+    """
+    if record.ended == Ended.NOT_STARTED:
+        yield "not_started", f"job '{job.name}' cannot be started: {record.error}"
+    elif not looked and record.why is None and job.output_files:
+        yield "unverified", f"job '{job.name}': its output files could not be looked at"
+    if record.missing_outputs:
+        names = ", ".join(record.missing_outputs)
+        yield "missing_outputs", f"job '{job.name}' exited 0 without its outputs: {names}"
+
+
 def _status(outcome: Outcome, verified: Verified | None) -> Status:
     if outcome.why is not None:
         return _STATUS_WHEN_ASKED[outcome.why]
@@ -108,7 +140,7 @@ def _how(outcome: Outcome) -> Ended:
 
 
 def _return_code(outcome: Outcome, codes: ReturnCodes, end_known: bool) -> int | None:
-    if outcome.killed:
+    if outcome.killed and not outcome.unkillable:
         if outcome.why is StopReason.MEMORY_LIMIT:
             return codes.oom
         if outcome.why in (StopReason.WALL_TIME, StopReason.RUNTIME_LIMIT):
@@ -127,7 +159,7 @@ def shell_code(exit_: Exit | None) -> int | None:
 
 
 def _signal(outcome: Outcome) -> str | None:
-    if outcome.killed:
+    if outcome.killed and not outcome.unkillable:
         return signal_name(SIGKILL)
     if outcome.exit is None or isinstance(outcome.exit, Exited):
         return None

@@ -41,7 +41,7 @@ class WorkflowState:
     - ``counts[s]`` is the number of jobs with status ``s``.
     - ``live`` holds exactly the jobs whose status is ``running``.
     - ``unsettled[j]`` is the number of j's dependencies whose status is not in SETTLED.
-    - a job with ``unsettled[j] > 0`` is neither ready nor running, unless a reset happened below it.
+    - a job with ``unsettled[j] > 0`` is neither ready nor running.
     """
 
     def __init__(self, workflow_id: int, workflow: Workflow) -> None:
@@ -140,7 +140,7 @@ class WorkflowState:
 
     def _initialize(self, job_ids: Iterable[JobId]) -> tuple[JobId, ...]:
         """Give these jobs, and all jobs downstream of them, the status that their dependencies imply."""
-        todo = self._with_dependents(job_ids)
+        todo = self.with_dependents(job_ids)
         for job_id in todo:
             self._set(job_id, Status.UNINITIALIZED)
         became_ready = []
@@ -156,7 +156,7 @@ class WorkflowState:
                 became_ready += self._unblock(job_id)
         return tuple(sorted(became_ready))
 
-    def _with_dependents(self, job_ids: Iterable[JobId]) -> list[JobId]:
+    def with_dependents(self, job_ids: Iterable[JobId]) -> list[JobId]:
         found = dict.fromkeys(job_ids)
         stack = list(found)
         while stack:
@@ -214,7 +214,8 @@ class WorkflowState:
                 self._set(job.job_id, kept)
                 self.attempt[job.job_id], self.attempt_run[job.job_id] = old_attempt[job.job_id]
         self._recount()
-        self.results = {j: result for j, result in self.results.items() if j in self.known_ids()}
+        known = self.known_ids()
+        self.results = {j: result for j, result in self.results.items() if j in known}
         return ()
 
     def _run_started(self, t: str, mono: float, record: r.RunStarted) -> tuple[JobId, ...]:
@@ -276,7 +277,7 @@ class WorkflowState:
             for j in self.workflow.jobs
             if j.job_id in reset or self.status[j.job_id] not in (*SETTLED, Status.DISABLED)
         ]
-        for job_id in self._with_dependents(fresh):
+        for job_id in self.with_dependents(fresh):
             self.results.pop(job_id, None)
         self._recount()
         return self._initialize(fresh)
@@ -293,11 +294,13 @@ class WorkflowState:
         return {job.job_id for job in self.workflow.jobs}
 
     def _recount(self) -> None:
-        """Count unsettled dependencies from scratch, after statuses went backwards."""
+        """Count unsettled dependencies from scratch, after statuses or dependencies went backwards."""
         for job in self.workflow.jobs:
             statuses = [self.status[d] for d in job.depends_on]
             self.unsettled[job.job_id] = sum(s not in SETTLED for s in statuses)
             self.poisoned[job.job_id] = any(s in (Status.FAILED, Status.CANCELED) for s in statuses)
+            if self.unsettled[job.job_id] and self.status[job.job_id] is Status.READY:
+                self._set(job.job_id, Status.BLOCKED)
 
     # -- checking -------------------------------------------------------------------------------------------
 

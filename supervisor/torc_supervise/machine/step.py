@@ -12,6 +12,7 @@ from dataclasses import replace
 from signal import SIGCONT, SIGKILL
 from typing import Any
 
+from torc_supervise.exitstatus import Exited
 from torc_supervise.machine import actions as a
 from torc_supervise.machine import events as e
 from torc_supervise.machine import phases as p
@@ -22,6 +23,9 @@ LEFTOVER_GRACE = 5.0
 
 UNKILLABLE_AFTER = 10.0
 """Seconds after SIGKILL until a process in uninterruptible sleep is given up (P12)."""
+
+VERIFY_AT_MOST = 600.0
+"""Seconds that a result waits for a file system to say whether outputs exist, while nothing is in a hurry (P12)."""
 
 Step = tuple[p.Phase, tuple[a.Action, ...]]
 
@@ -112,13 +116,13 @@ def _killing_clock(phase: p.Killing, event: e.ClockReached, now: float) -> Step:
     if now < phase.give_up_at:
         return phase, ()
     outcome = p.Outcome(phase.exit, now, phase.why, killed=True, unkillable=True, leftovers=phase.leftovers)
-    return p.Abandoned(phase.pgid), (a.RecordResult(outcome, phase.started),)
+    return p.Abandoned(phase.pgid, phase.exit is not None), (a.RecordResult(outcome, phase.started),)
 
 
 def _lingering_clock(phase: p.Lingering, event: e.ClockReached, now: float) -> Step:
     if now >= phase.give_up_at:
         outcome = p.Outcome(phase.exit, now, unkillable=True, leftovers=phase.leftovers)
-        return p.Abandoned(phase.pgid), (a.RecordResult(outcome, phase.started),)
+        return p.Abandoned(phase.pgid, leader_gone=True), (a.RecordResult(outcome, phase.started),)
     if now >= phase.kill_at:
         return _kill_leftovers(phase, now)
     return phase, ()
@@ -136,10 +140,12 @@ def _verifying_clock(phase: p.Verifying, event: e.ClockReached, now: float) -> S
 def _running_exited(phase: p.Running, event: e.LeaderExited, now: float) -> Step:
     if event.members == 0:
         return _reap(phase, p.Outcome(event.exit, now))
-    lingering = p.Lingering(
-        phase.policy, phase.pgid, phase.started, event.exit, event.members, now + LEFTOVER_GRACE
-    )
+    kill_at = min(now + LEFTOVER_GRACE, phase.ask_kill_at)  # gone before the allocation is
+    lingering = p.Lingering(phase.policy, phase.pgid, phase.started, event.exit, event.members, kill_at)
     signum = phase.policy.termination_signal
+    if signum == SIGKILL:
+        killed, actions = _kill_leftovers(lingering, now)
+        return killed, (*actions, a.NoteLeftovers(event.members))
     return lingering, (
         a.SignalGroup(phase.pgid, signum),
         a.SignalGroup(phase.pgid, SIGCONT),
@@ -150,6 +156,10 @@ def _running_exited(phase: p.Running, event: e.LeaderExited, now: float) -> Step
 
 def _stopping_exited(phase: p.Terminating | p.Killing, event: e.LeaderExited, now: float) -> Step:
     """P4: a leader that is gone says nothing about the children that still save."""
+    if isinstance(phase, p.Killing) and event.members == 0 and isinstance(event.exit, Exited):
+        # Race: it exited by itself, unseen, before SIGKILL went out.  A process that SIGKILL ended never has an exit
+        # code, and nothing else is left of the group: it ended within its grace, with a code of its own.
+        return _reap(phase, p.Outcome(event.exit, now, phase.why))
     known = replace(phase, exit=event.exit, leftovers=event.members)
     return _stopping_changed(known, e.GroupChanged(event.members), now)
 
@@ -186,7 +196,9 @@ def _kill_leftovers(phase: p.Lingering, now: float) -> Step:
 
 
 def _abandoned_exited(phase: p.Abandoned, event: e.LeaderExited, now: float) -> Step:
-    return (p.Finished(), (a.Reap(phase.pgid),)) if event.members == 0 else (phase, ())
+    if event.members:
+        return replace(phase, leader_gone=True), ()
+    return p.Finished(), (a.Reap(phase.pgid),)
 
 
 def _abandoned_changed(phase: p.Abandoned, event: e.GroupChanged, now: float) -> Step:
@@ -203,7 +215,7 @@ def _reap(phase: p.Running | p.Terminating | p.Killing | p.Lingering, outcome: p
 def _reaped(phase: p.Reaping, event: e.Reaped, now: float) -> Step:
     outcome = replace(phase.outcome, usage=event.usage)
     if phase.policy.verify:
-        return p.Verifying(phase.started, outcome), (a.Verify(outcome),)
+        return p.Verifying(phase.started, outcome, now + VERIFY_AT_MOST), (a.Verify(outcome),)
     return p.Finished(), (a.RecordResult(outcome, phase.started),)
 
 

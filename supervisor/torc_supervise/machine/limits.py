@@ -1,0 +1,80 @@
+"""Limits: what one run's workflow and wall time mean for a job: how it is ended, when, and whether it still starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from signal import Signals
+
+from torc_supervise.machine import deadlines
+from torc_supervise.machine import phases as p
+from torc_supervise.machine.deadlines import WallTime
+from torc_supervise.machine.events import ClockReached, Spawned, StopAsked
+from torc_supervise.workflow.model import ExecutionConfig, Job
+
+VERIFY_LIMIT = 30.0
+"""Seconds that a supervisor which wants to leave waits for a file system to say whether outputs exist."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The rules of one run; constant while it lasts."""
+
+    execution: ExecutionConfig
+    wall: WallTime
+
+    def policy(self, job: Job) -> p.Policy:
+        grace, stated = deadlines.grace_of(job, self.execution)
+        policy = p.Policy(
+            termination_signal=Signals[job.termination_signal or self.execution.termination_signal].value,
+            supports_termination=job.supports_termination,
+            signal_leader_only=job.signal_scope == "leader",
+            grace=grace,
+            grace_stated=stated,
+            verify=bool(job.output_files or job.checkpoint),
+        )
+        return deadlines.scaled(policy, self.wall)
+
+    def spawned(self, policy: p.Policy, job: Job, pgid: int, now: float) -> Spawned:
+        """The news that a job has a process, with the deadlines of its time limits."""
+        limit = job.requirements.runtime_seconds if self.execution.limit_resources else None
+        ask_at, why, kill_at = deadlines.own_ask(policy, now, self.wall, limit)
+        return Spawned(pgid, ask_at, why, kill_at)
+
+    def kill_at(self, policy: p.Policy, now: float) -> float:
+        return deadlines.kill_at(policy, now, self.wall)
+
+    def clock(self, phase: p.Phase, now: float) -> ClockReached | StopAsked:
+        """The news that a deadline of the phase has come.
+
+        Where the supervisor itself was held up until even the SIGKILL of a job is due that nobody asked to end, it
+        gets its grace after all, as far as time is left: asked and killed in one instant it could save nothing.
+        """
+        if not (isinstance(phase, p.Running) and now >= phase.ask_kill_at > phase.ask_at):
+            return ClockReached()
+        return StopAsked(phase.ask_why, min(now + phase.policy.grace, self.kill_at(phase.policy, now)))
+
+    def fits_in_time(self, job: Job, now: float) -> bool:
+        """Whether a start makes sense.
+
+        A job that cannot save is not started when its stated runtime would be cut off by the end; one that can
+        is not started when it would be asked to end at once.
+        """
+        if not self.wall.known:
+            return True
+        if job.supports_termination:
+            return now < self.wall.kill_at - self.policy(job).grace
+        runtime = job.requirements.runtime_seconds
+        return runtime is None or now + runtime <= self.wall.end
+
+    @property
+    def closing_at(self) -> float:
+        """From here on nothing is started, even if nothing that runs has to be asked yet."""
+        if not self.wall.known:
+            return p.NEVER
+        return self.wall.kill_at - self.execution.sigterm_lead_seconds * self.wall.grace_scale
+
+    def verify_until(self, now: float) -> float:
+        """How long a run that wants to end waits for a file system: never longer than half of what is left (P12)."""
+        if not self.wall.known:
+            return now + VERIFY_LIMIT
+        return now + min(VERIFY_LIMIT, max(0.0, self.wall.end - now) / 2)

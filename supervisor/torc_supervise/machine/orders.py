@@ -1,0 +1,115 @@
+"""Orders: what a Supervision wants the loop to do, in this order; and the words for a run that is ending."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from torc_supervise.machine import actions as a
+from torc_supervise.machine import phases as p
+from torc_supervise.machine import records as r
+from torc_supervise.machine.status import StopReason
+from torc_supervise.workflow.model import Job
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Order: spawn this job and report Spawned, SpawnRefused or SpawnFailed."""
+
+    job: Job
+    attempt_id: int
+    gpus: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Order: carry out an action for a job."""
+
+    job_id: int
+    action: a.SignalGroup | a.SignalLeader | a.Reap | a.Verify
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Order: hand this record, already folded into the state, to the keeper.
+
+    ``t`` and ``mono`` are the times it was folded with: the journal has to say the same.
+    """
+
+    record: r.Record
+    t: str
+    mono: float
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Order: one line on stderr for whoever watches."""
+
+    text: str
+
+
+Orders = list[Start | Order | Write | Say]
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """The run was asked to end."""
+
+    why: StopReason
+    since: float
+    hurried: bool = False  # a second interrupt killed everything
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What the jobs are about when a run begins to end.  ``seconds``: until the last of them gets SIGKILL."""
+
+    asked: int
+    killed: int
+    waiting: int  # for their own moment, nearer to the end
+    seconds: float
+
+    @classmethod
+    def of(cls, phases: Iterable[p.Phase], now: float) -> Tally:
+        asked = killed = waiting = 0
+        latest = now
+        for phase in phases:
+            match phase:
+                case p.Terminating(kill_at=kill_at):
+                    asked += 1
+                    latest = max(latest, kill_at)
+                case p.Killing():
+                    killed += 1
+                case p.Running(ask_kill_at=kill_at):
+                    waiting += 1
+                    latest = max(latest, kill_at)
+        return cls(asked, killed, waiting, latest - now)
+
+
+def announcement(what: str, why: StopReason, tally: Tally, *, hint: bool) -> str:
+    """ "SIGTERM received: 3 jobs asked to save, 2 killed, waiting up to 28 s"."""
+    asked, killed, waiting = tally.asked, tally.killed, tally.waiting
+    heading = f"{what} received" if why in (StopReason.SIGNAL, StopReason.CANCEL) else what
+    if not (asked or killed or waiting):
+        return f"{heading}: nothing is running"
+    parts = []
+    if asked:
+        parts.append(f"{asked} {'job' if asked == 1 else 'jobs'} asked to save")
+    if killed:
+        parts.append(f"{killed} killed" if parts else f"{killed} {'job' if killed == 1 else 'jobs'} killed")
+    if waiting:
+        parts.append(f"{waiting} still computing until their own time")
+    if asked or waiting:
+        parts.append(f"waiting up to {tally.seconds:.0f} s")
+    if hint and asked:
+        parts.append("press Ctrl-C again to kill them at once")
+    return f"{heading}: {', '.join(parts)}"
+
+
+def memory_text(job: Job, used: int) -> str:
+    asked = job.requirements.memory_bytes
+    return f"job '{job.name}' uses {used >> 20} MiB, more than the {asked >> 20} MiB it asked for: killed"
+
+
+def leftovers_text(job: Job, members: int) -> str:
+    return f"job '{job.name}' exited and left {members} {'process' if members == 1 else 'processes'} behind"
