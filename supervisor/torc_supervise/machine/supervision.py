@@ -14,23 +14,13 @@ from signal import SIGINT
 from torc_supervise.exitstatus import Exit, Usage
 from torc_supervise.machine import actions as a
 from torc_supervise.machine import events as e
+from torc_supervise.machine import orders as o
 from torc_supervise.machine import phases as p
 from torc_supervise.machine import records as r
 from torc_supervise.machine.backoff import Backoff
 from torc_supervise.machine.deadlines import WallTime
 from torc_supervise.machine.limits import Limits
-from torc_supervise.machine.orders import (
-    Ending,
-    Order,
-    Orders,
-    Say,
-    Start,
-    Tally,
-    Write,
-    announcement,
-    leftovers_text,
-    memory_text,
-)
+from torc_supervise.machine.orders import Ending, Order, Orders, Say, Start, Write
 from torc_supervise.machine.result import (
     AttemptKey,
     ReturnCodes,
@@ -209,7 +199,7 @@ class Supervision:
             return
         self.samples.add(job_id, memory_bytes, cpu_percent)
         if at_limit and isinstance(self._phases[job_id], p.Running):
-            self._say(memory_text(self.state.job(job_id), memory_bytes))
+            self._say(o.memory_text(self.state.job(job_id), memory_bytes))
             self._feed(job_id, e.KillAsked(StopReason.MEMORY_LIMIT))
 
     def warn(self, code: str, message: str, job_id: JobId | None = None) -> None:
@@ -262,14 +252,14 @@ class Supervision:
         if why is not StopReason.WALL_TIME:  # there each job has its own moment
             for job_id in list(self._phases):
                 self._ask(job_id, why)
-        tally = Tally.of(self._phases.values(), self._now)
+        tally = o.Tally.of(self._phases.values(), self._now)
         signal = what if why is StopReason.SIGNAL else None
         self._write(
             r.TerminationStarted(
                 self.state.run_id, why.value, tally.asked, tally.killed, signal, round(tally.seconds, 3)
             )
         )
-        self._say(announcement(what, why, tally, hint=hint))
+        self._say(o.announcement(what, why, tally, hint=hint))
         self.on_leaving()
 
     def _ask(self, job_id: JobId, why: StopReason) -> None:
@@ -321,7 +311,7 @@ class Supervision:
                     r.JobSignaled(state.run_id, job_id, attempt, pgid, signal_name(signum), why.value)
                 )
             case a.NoteLeftovers(members=members):
-                self.warn("leftovers", leftovers_text(state.job(job_id), members), job_id)
+                self.warn("leftovers", o.leftovers_text(state.job(job_id), members), job_id)
             case a.RecordResult(outcome=outcome, started=started, verified=verified):
                 self._record_result(job_id, outcome, started, verified)
             case a.RecordFailedStart(message=message):
