@@ -215,3 +215,17 @@ def test_the_collector_is_left_as_it_was() -> None:
     assert gc.isenabled()
     from_text(GUIDE)
     assert gc.isenabled()
+
+
+def test_the_package_imports_nothing_else_of_ours() -> None:
+    from pathlib import Path
+
+    import torc_supervise.workflow
+
+    package = Path(torc_supervise.workflow.__file__).parent
+    allowed = ("torc_supervise.errors", "torc_supervise.workflow")
+    for path in sorted(package.glob("*.py")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            words = line.split()
+            if words[:1] in (["from"], ["import"]) and words[1].startswith("torc_supervise"):
+                assert words[1].startswith(allowed), f"{path.name}: {line}"

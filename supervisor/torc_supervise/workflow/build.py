@@ -60,9 +60,9 @@ class _Jobs:
         self.workflow_env = dict(spec.env)
         self.named = {entry.name: _requirements(entry.name, entry) for entry in spec.resource_requirements}
         self.inline: dict[int, model.Requirements] = {}
-        self.env: dict[
-            int, Mapping[str, str]
-        ] = {}  # id of a job's own env -> merged; the specs keep it alive
+        # Keyed by id(): the resolved jobs keep those objects alive for as long as this builder is used.
+        self.ids: dict[int, tuple[int, ...]] = {}  # tuple of positions -> job ids
+        self.env: dict[int, Mapping[str, str]] = {}  # a job's own env -> merged with the workflow's
 
     def build(self, resolved: Sequence[ResolvedJob]) -> list[model.Job]:
         return [self._job(job_id, item) for job_id, item in enumerate(resolved, start=1)]
@@ -75,7 +75,7 @@ class _Jobs:
             name=job.name,
             command=item.command,
             invocation_script=item.invocation_script,
-            depends_on=tuple([position + 1 for position in item.depends_on]),
+            depends_on=self._ids_of(item.depends_on),
             requirements=self._requirements_of(spec, job.requirements),
             priority=spec.priority,
             supports_termination=spec.supports_termination,
@@ -94,6 +94,13 @@ class _Jobs:
             stdio=stdio,
             delete_stdio_on_success=delete,
         )
+
+    def _ids_of(self, positions: tuple[int, ...]) -> tuple[int, ...]:
+        """Ids count from 1.  Jobs that wait for the same thousands of others share one tuple."""
+        ids = self.ids.get(id(positions))
+        if ids is None:
+            ids = self.ids[id(positions)] = tuple([position + 1 for position in positions])
+        return ids
 
     def _requirements_of(self, spec: JobSpec, name: str | None) -> model.Requirements:
         if name is not None:
