@@ -13,9 +13,11 @@ import signal
 from collections.abc import Callable, Iterable
 
 from torc_supervise.helpers import messages
+from torc_supervise.helpers.channel import Channel
 from torc_supervise.helpers.link import KeeperLink, SamplerLink
 from torc_supervise.launch import Launcher
 from torc_supervise.machine import actions as a
+from torc_supervise.machine.backoff import Backoff
 from torc_supervise.machine.events import Verified
 from torc_supervise.machine.phases import NEVER
 from torc_supervise.machine.supervision import Order, Say, Start, Supervision, Write
@@ -27,6 +29,9 @@ from torc_supervise.workflow.model import JobId
 
 STARTS_PER_TURN = 8
 """A burst of starts is cut into turns, so that a signal which arrives meanwhile waits for this many at most."""
+
+LOOK_AGAIN_AFTER = 0.05
+"""Seconds until the next look at a group with a member whose end nobody will tell us."""
 
 
 class Loop:
@@ -51,6 +56,10 @@ class Loop:
         self._watched: dict[int, int] = {}  # pid of a group member that is not our child -> its pidfd
         self._may_start_more = True
         self._children_changed = False
+        self._look_again_at = NEVER
+        self._keeper_due = NEVER  # when a dead keeper is to be replaced; NEVER while there is one
+        self._keeper_backoff = Backoff()
+        self._leaving = False  # the last record is written
         self._selector.register(wakeup, selectors.EVENT_READ, self._on_wakeup)
         self._connect_keeper()
         if sampler is not None:
@@ -73,11 +82,15 @@ class Loop:
         if self._children_changed:
             self._children_changed = False
             self._report(self._kernel.sweep())
+        if self._look_again_at <= self._kernel.monotonic():
+            self._look_again_at = NEVER
+            self._report(self._kernel.look_again())
         for signum in signals:
             supervision.on_signal(signum)
         supervision.tick()
         self._obey()
         self._start_some()
+        self._replace_keeper_if_due()
         self._flush()
 
     def fds(self) -> list[int]:
@@ -92,15 +105,17 @@ class Loop:
         Args:
             until: monotonic seconds.
         """
+        self._leaving = True
         while not self._keeper.gone:
             now = self._kernel.monotonic()
             if now >= until:
                 return False
-            for key, mask in self._selector.select(until - now):
+            for key, mask in self._selector.select(max(0.0, min(until, self._keeper_due) - now)):
                 key.data(mask)
             if self._children_changed:
                 self._children_changed = False
                 self._note_dead_helpers(self._kernel.sweep())
+            self._replace_keeper_if_due()
             self._flush()
         return True
 
@@ -119,7 +134,7 @@ class Loop:
     def _timeout(self) -> float | None:
         if self._may_start_more:
             return 0.0
-        deadline = self._supervision.next_deadline
+        deadline = min(self._supervision.next_deadline, self._look_again_at, self._keeper_due)
         return None if deadline == NEVER else max(0.0, deadline - self._kernel.monotonic())
 
     def _on_wakeup(self, mask: int) -> Iterable[int]:
@@ -129,8 +144,14 @@ class Loop:
         return [signum for signum in raised if signum != signal.SIGCHLD]
 
     def _on_keeper(self, mask: int) -> Iterable[int]:
-        if not mask & selectors.EVENT_READ:
-            return ()
+        if mask & selectors.EVENT_READ:
+            self._hear_keeper()
+            if self._keeper.channel.closed:
+                self._disconnect(self._keeper.channel)
+        return ()
+
+    def _hear_keeper(self) -> None:
+        before = self._keeper.confirmed
         for line in self._keeper.receive():
             match line[:1]:
                 case b"V":
@@ -147,17 +168,16 @@ class Loop:
                     self._supervision.on_cancel()
                 case b"W":
                     warning = messages.body(line)
-                    self._supervision.warn(warning["code"], warning["message"])
-        if self._keeper.channel.closed:
-            self._selector.unregister(self._keeper.channel)
-        return ()
+                    self._warn(warning["code"], warning["message"])
+        if self._keeper.confirmed > before:
+            self._keeper_backoff.succeeded()
 
     def _on_sampler(self, mask: int) -> Iterable[int]:
         assert self._sampler is not None
         for job_id, memory, cpu, at_limit in self._sampler.receive():
             self._supervision.on_sample(job_id, memory, cpu, at_limit)
         if self._sampler.channel.closed:
-            self._selector.unregister(self._sampler.channel)
+            self._disconnect(self._sampler.channel)
         return ()
 
     def _on_watched(self, pid: int) -> Callable[[int], Iterable[int]]:
@@ -186,25 +206,42 @@ class Loop:
         self._note_dead_helpers(sweep)
         for pid in sweep.strangers - self._watched.keys():
             descriptor = self._kernel.watch(pid)
-            if descriptor is not None:
-                self._watched[pid] = descriptor
-                self._selector.register(descriptor, selectors.EVENT_READ, self._on_watched(pid))
+            if descriptor is None:
+                # Race: it ended between the look at /proc and this call, and nothing else may ever wake us for it.
+                # (Or no descriptor is to be had: then this is how its end is noticed.)
+                # Test: test_loop.py::test_a_member_that_ends_before_it_can_be_watched_is_noticed.
+                self._look_again_at = self._kernel.monotonic() + LOOK_AGAIN_AFTER
+                continue
+            self._watched[pid] = descriptor
+            self._selector.register(descriptor, selectors.EVENT_READ, self._on_watched(pid))
 
     def _note_dead_helpers(self, sweep: Sweep) -> None:
+        """Race: a helper is found dead in a sweep before the end of its channel was read.
+
+        Its channel must leave the selector before it is closed: the next channel may get the same descriptor number.
+        And what the keeper said last is still in there: an answer that is lost would leave its job waiting for ever.
+        Test: test_loop.py::test_a_keeper_that_is_swept_before_its_channel_was_read.
+        """
         for pid, exit_ in sweep.helpers:
-            if self._keeper.died(pid) and not self._keeper.gone:
-                self._supervision.warn("keeper_died", f"the keeper died ({exit_}); starting another one")
-                self._restart_keeper()
+            if pid == self._keeper.pid:
+                self._hear_keeper()
+                self._disconnect(self._keeper.channel)
+                self._keeper.died()
+                if not self._keeper.gone:
+                    self._expect_new_keeper(f"the keeper died ({exit_}); starting another one")
             elif self._sampler is not None and pid == self._sampler.pid:
+                self._disconnect(self._sampler.channel)
+                self._sampler.channel.close()
+                self._sampler = None
                 self._supervision.warn(
                     "sampler_died", f"the sampler died ({exit_}): memory limits are not enforced"
                 )
-                self._sampler = None
 
     # -- what is to be done ---------------------------------------------------------------------------------
 
     def _obey(self) -> None:
         while orders := self._supervision.take_orders():
+            self._keeper.before_signals()
             for order in orders:
                 match order:
                     case Write(record=record):
@@ -260,9 +297,40 @@ class Loop:
     def _connect_keeper(self) -> None:
         self._selector.register(self._keeper.channel, selectors.EVENT_READ, self._on_keeper)
 
-    def _restart_keeper(self) -> None:
-        """What was not confirmed is given to the new keeper with the fork; open questions are asked again."""
-        self._keeper.restart(self.fds(), self._supervision.state)
+    def _disconnect(self, channel: Channel) -> None:
+        if channel in self._selector.get_map():
+            self._selector.unregister(channel)
+
+    def _expect_new_keeper(self, why: str) -> None:
+        """The first one comes at once; keepers that die without having confirmed anything come slower and slower."""
+        now = self._kernel.monotonic()
+        pause = self._keeper_backoff.failed(now)
+        self._keeper_due = now if self._keeper_backoff.failures == 1 else now + pause
+        self._warn("keeper_died", why)
+
+    def _warn(self, code: str, message: str) -> None:
+        """Once the run's last record is written, only people can be told."""
+        if self._leaving:
+            self._keeper.say(f"warning: {message}")
+        else:
+            self._supervision.warn(code, message)
+
+    def _replace_keeper_if_due(self) -> None:
+        """What was not confirmed is given to the new keeper with the fork; open questions are asked again.
+
+        Only at the end of a turn, when every order was carried out: a record that is folded into the state but not
+        yet handed over would be folded by the new keeper a second time.
+        Test: test_faults.py::test_p9_keepers_are_killed_one_after_another.
+        """
+        if self._keeper_due > self._kernel.monotonic():
+            return
+        self._keeper_due = NEVER
+        try:
+            self._keeper.restart(self.fds(), self._supervision.state)
+        except OSError as error:  # the machine is full
+            self._expect_new_keeper(f"no new keeper can be started: {error.strerror}; trying again")
+            self._obey()
+            return
         self._connect_keeper()
 
     def _flush(self) -> None:

@@ -10,6 +10,7 @@ import socket
 from collections import deque
 
 LARGEST_LINE = 1 << 24  # bytes; a helper never says more
+BATCH = 1 << 17  # bytes handed to the kernel at a time; a socket buffer takes about as much
 
 
 class Channel:
@@ -32,8 +33,7 @@ class Channel:
     def flush(self) -> bool:
         """Write as much as fits at once.  Returns whether something is left for when the socket is writable."""
         while self._out and not self.closed:
-            batch = b"".join(self._out) if len(self._out) > 1 else self._out[0]
-            self._out.clear()
+            batch = self._next_batch()
             try:
                 sent = self._socket.send(batch)
             except BlockingIOError:
@@ -42,9 +42,17 @@ class Channel:
                 self.closed = True
                 return False
             if sent < len(batch):
-                self._out.append(batch[sent:])
+                self._out.appendleft(batch[sent:])
                 return True
         return False
+
+    def _next_batch(self) -> bytes:
+        """As many lines as one send may take: joining all of a long queue at every try would cost its square."""
+        lines, size = [], 0
+        while self._out and size < BATCH:
+            lines.append(self._out.popleft())
+            size += len(lines[-1])
+        return b"".join(lines)
 
     def receive(self) -> list[bytes]:
         """All whole lines that have arrived, without their newlines.  Sets ``closed`` at the end of the stream."""

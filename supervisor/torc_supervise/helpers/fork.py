@@ -11,10 +11,15 @@ from __future__ import annotations
 import multiprocessing
 import multiprocessing.process
 import os
+import select
 import signal
+import traceback
 from collections.abc import Callable, Iterable
 
 from torc_supervise.posix.wakeup import undo_in_child
+
+LAST_WORDS_LIMIT = 2.0
+"""Seconds that a crashing helper waits for somebody to take its traceback."""
 
 
 def fork_helper(name: str, main: Callable[[], None], close: Iterable[int]) -> int:
@@ -53,4 +58,21 @@ def _child(main: Callable[[], None], close: tuple[int, ...]) -> None:
             os.close(descriptor)
         except OSError:
             continue  # never mind: it was not open
-    main()
+    try:
+        main()
+    except BaseException:  # noqa: BLE001
+        _write_last_words(traceback.format_exc())
+        os._exit(70)
+    # Not the interpreter's way out: it would flush stderr, and wait for ever where nobody reads that.
+    os._exit(0)
+
+
+def _write_last_words(text: str) -> None:
+    """A pipe or a terminal that says it is writable takes 4096 bytes at once."""
+    poll = select.poll()
+    try:
+        poll.register(2, select.POLLOUT)
+        if any(mask & select.POLLOUT for _, mask in poll.poll(LAST_WORDS_LIMIT * 1000)):
+            os.write(2, text.encode(errors="replace")[-4096:])
+    except OSError:
+        return  # no stderr

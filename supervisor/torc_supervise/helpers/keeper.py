@@ -29,10 +29,11 @@ from torc_supervise.machine.records import JobSignaled, Record
 from torc_supervise.machine.state import WorkflowState
 from torc_supervise.machine.status import Status, StopReason
 from torc_supervise.posix.clock import wall
+from torc_supervise.posix.identity import own_identity
 from torc_supervise.store import view
 from torc_supervise.store.journal import Journal
 from torc_supervise.store.layout import WorkflowFiles
-from torc_supervise.store.lock import Lock
+from torc_supervise.store.lock import Lock, read_owner
 from torc_supervise.store.records import decode, encode
 
 LAST_WORDS_LIMIT = 2.0  # seconds for a terminal that does not take our last lines
@@ -93,6 +94,7 @@ class Keeper:
                 self._take(lines)
                 if reader.ended and not self._leaving:
                     self._parent_alive = False
+                    threading.Thread(target=self._inherit_lock, name="heir", daemon=True).start()
                     self._execute_last_will()
                     self._leaving = True
         self._finish()
@@ -219,6 +221,19 @@ class Keeper:
             self._writer.put([line], self._seq)
 
         LastWill(self._state, self._wall, write, self._speaker.say).execute()
+
+    def _inherit_lock(self) -> None:
+        """Put our name on the lock: its owner is dead, and nobody may take the workflow over while we write.
+
+        In a thread, because a file system that hangs must not hold up the jobs' signals.  Somebody who was faster
+        ends the jobs and records them as we would; two must not write, so we leave.
+        Test: test_faults.py::test_p10_a_workflow_is_not_taken_over_while_the_keeper_of_a_killed_parent_still_writes.
+        """
+        holder = read_owner(self._files.lock)
+        if holder is None or holder.nonce != self._lock.owner.nonce:
+            os._exit(75)
+        me = own_identity()
+        self._lock.give_to(me.pid, me.start_ticks)
 
     def _finish(self) -> None:
         if self._control is not None:

@@ -22,10 +22,11 @@ from torc_supervise.machine.state import LiveAttempt, WorkflowState
 from torc_supervise.machine.status import Ended, Status
 from torc_supervise.machine.step import UNKILLABLE_AFTER
 from torc_supervise.posix import clock, procfs
-from torc_supervise.posix.groups import signal_group
+from torc_supervise.posix.groups import signal_group, signal_process
 from torc_supervise.workflow.model import Job
 
 WHY = "supervisor_died"
+LOOK_AGAIN_AFTER = 0.2  # seconds, where not every process can be watched
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -88,7 +89,10 @@ class LastWill:
         execution = self._state.workflow.execution
         grace, stated = deadlines.grace_of(job, execution)
         signum = Signals[job.termination_signal or execution.termination_signal].value
-        signal_group(live.started.pgid, signum)
+        if job.signal_scope == "leader":
+            signal_process(live.started.pid, signum)
+        else:
+            signal_group(live.started.pgid, signum)
         signal_group(live.started.pgid, SIGCONT)
         policy = Policy(signum, grace=grace, grace_stated=stated)
         return deadlines.kill_at(deadlines.scaled(policy, self._wall), now, self._wall)
@@ -132,13 +136,16 @@ def _wait_for_any(pids: list[int], seconds: float) -> None:
     for pid in pids:
         try:
             descriptor = os.pidfd_open(pid)
-        except OSError:
-            continue
+        except ProcessLookupError:
+            seconds = 0.0  # one has ended already
+            break
+        except OSError:  # no descriptors left, or a kernel without them
+            seconds = min(seconds, LOOK_AGAIN_AFTER)
+            break
         descriptors.append(descriptor)
         poll.register(descriptor, select.POLLIN)
     try:
-        if len(descriptors) == len(pids):
-            poll.poll(None if seconds == NEVER else max(0.0, seconds) * 1000)
+        poll.poll(None if seconds == NEVER else max(0.0, seconds) * 1000)
     finally:
         for descriptor in descriptors:
             os.close(descriptor)

@@ -21,6 +21,8 @@ from torc_supervise.machine.status import StopReason
 from torc_supervise.store.records import encode
 from torc_supervise.workflow.model import Job, JobId
 
+FILE_CLOCK_LAG = 0.02  # seconds; the kernel stamps files with the time of its last tick, 1 to 10 ms old
+
 
 class KeeperLink:
     """Invariant: every record with a number above ``confirmed`` is in ``_unconfirmed``, in order."""
@@ -32,7 +34,9 @@ class KeeperLink:
         self.confirmed = last_seq
         self._unconfirmed: deque[tuple[int, bytes]] = deque()
         self._questions: dict[JobId, Inspection] = {}
-        self._signaled: dict[JobId, float] = {}  # epoch seconds of its first signal
+        self._signaled: dict[JobId, float] = {}  # epoch seconds just before its first signal
+        self._unsaid: list[bytes] = []  # lines for people while there is no keeper
+        self._signals_begin = 0.0  # epoch seconds: no signal of the records to come was sent before
         self._told_to_leave = False
         self.pid = 0
         self.gone = False
@@ -47,10 +51,22 @@ class KeeperLink:
         self._unconfirmed.append((self._seq, line))
         self.channel.send(line)
         if type(record) is JobSignaled and record.why != StopReason.LEFTOVER:
-            self._signaled.setdefault(record.job_id, time.time())
+            self._signaled.setdefault(record.job_id, self._signals_begin)
+
+    def before_signals(self) -> None:
+        """Signals may go out now, and their records will follow.
+
+        A job may have saved by the time the record of its signal is written, and the clock that stamps files lags by
+        a tick: a checkpoint that is newer than this was saved after the signal.
+        """
+        self._signals_begin = time.time() - FILE_CLOCK_LAG
 
     def say(self, text: str) -> None:
-        self.channel.send(b"P" + text.replace("\n", " ").encode(errors="replace") + b"\n")
+        line = b"P" + text.replace("\n", " ").encode(errors="replace") + b"\n"
+        if self.channel.closed:
+            self._unsaid.append(line)
+        else:
+            self.channel.send(line)
 
     def inspect(self, job: Job, state: WorkflowState, *, asked: bool) -> None:
         """Ask for the job's declared files; the answer comes as a ``V`` line."""
@@ -88,20 +104,23 @@ class KeeperLink:
 
     # -- living and dying -----------------------------------------------------------------------------------
 
-    def died(self, pid: int) -> bool:
-        """Was this dead helper our keeper?  Sets ``gone`` where it may stay dead: it left, with everything written."""
-        if pid != self.pid:
-            return False
-        for _ in self.receive():
-            pass  # its last confirmations
+    def died(self) -> None:
+        """It was collected, and heard out.  Sets ``gone`` where it may stay dead: it left, with everything written."""
+        self.pid = 0
+        self.channel.close()
         self.gone = self._told_to_leave and not self._unconfirmed
-        return True
 
     def restart(self, close: Iterable[int], state: WorkflowState) -> None:
-        """Fork another keeper with what was not confirmed, and repeat what was asked."""
-        self.channel.close()
+        """Fork another keeper with what was not confirmed, and repeat what was asked.
+
+        Raises:
+            OSError: no process can be made; everything is as before.
+        """
         self._setup = replace(self._setup, state=state, unacknowledged=tuple(self._unconfirmed))
         self.channel = self._fork(close)
+        for line in self._unsaid:
+            self.channel.send(line)
+        self._unsaid.clear()
         for question in self._questions.values():
             self.channel.send(messages.line("V", asdict(question)))
         if self._told_to_leave:
@@ -110,14 +129,20 @@ class KeeperLink:
     def _fork(self, close: Iterable[int]) -> Channel:
         ours, theirs = socket.socketpair()
         setup = self._setup
-        self.pid = fork_helper("keeper", lambda: keeper.main(setup, theirs), [*close, ours.fileno()])
-        theirs.close()
+        try:
+            self.pid = fork_helper("keeper", lambda: keeper.main(setup, theirs), [*close, ours.fileno()])
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
         self._started(self.pid)
         return Channel(ours)
 
     def wake(self) -> None:
         """SIGCONT: somebody may have stopped it, and we want to leave."""
-        os.kill(self.pid, signal.SIGCONT)
+        if self.pid:
+            os.kill(self.pid, signal.SIGCONT)
 
 
 class SamplerLink:

@@ -51,7 +51,10 @@ class Sampler:
                 due = time.monotonic() + self._interval
 
     def _listen(self) -> bool:
-        data = self._parent.recv(1 << 16)
+        try:
+            data = self._parent.recv(1 << 16)
+        except ConnectionError:
+            data = b""  # the parent left without reading our last samples
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             if line.startswith(b"J"):

@@ -5,8 +5,8 @@ On a terminal it keeps one line of progress up to date below what was said; else
 
 from __future__ import annotations
 
+import os
 import queue
-import sys
 import threading
 from collections.abc import Callable
 
@@ -57,8 +57,10 @@ class Speaker:
             self._drawn = False
 
     def _write(self, text: str) -> None:
+        """By the system call itself: a lock of sys.stderr that this thread holds for ever would hold others as well."""
+        data = memoryview(text.encode(errors="replace"))
         try:
-            sys.stderr.write(text)
-            sys.stderr.flush()
-        except (OSError, ValueError):
+            while data:
+                data = data[os.write(2, data) :]
+        except OSError:
             return  # nobody listens any more

@@ -44,7 +44,7 @@ class Writer:
         self._last_seq = 0
         self._leaving = False
         self._changed = False  # the first records, run_started among them, make the first snapshot
-        self._in_trouble: str | None = None
+        self._in_trouble: set[str] = set()  # codes that were said and are not over
         self._snapshot_due = 0.0
         self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
 
@@ -94,8 +94,8 @@ class Writer:
                 self._report("journal_not_written", self._files.journal, error)
                 with self._condition:
                     self._condition.wait(RETRY_AFTER)
-        if self._in_trouble is not None:
-            self._in_trouble = None
+        if "journal_not_written" in self._in_trouble:
+            self._in_trouble.remove("journal_not_written")
             self._on_trouble("journal_written_again", f"{self._files.journal}: everything is written again")
         self._on_durable(seq)
 
@@ -108,6 +108,7 @@ class Writer:
         self._changed = False
         try:
             snapshot.replace(self._files, self._snapshot_of())
+            self._in_trouble.discard("snapshot_not_written")
         except OSError as error:
             self._changed = True
             self._report("snapshot_not_written", self._files.snapshot, error)
@@ -115,10 +116,10 @@ class Writer:
         self._snapshot_due = now + max(self._interval, (now - started) / SHARE_OF_TIME)
 
     def _report(self, code: str, path: str, error: OSError) -> None:
-        """Say it once until it is over."""
-        if self._in_trouble == code:
+        """Say it once until it is over.  Each by itself: the journal may find room where a snapshot finds none."""
+        if code in self._in_trouble:
             return
-        self._in_trouble = code
+        self._in_trouble.add(code)
         what = (
             "the disk is full"
             if error.errno in (errno.ENOSPC, errno.EDQUOT)

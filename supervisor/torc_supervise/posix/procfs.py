@@ -15,7 +15,10 @@ DEAD_STATES = "ZXx"
 
 @dataclass(frozen=True, slots=True)
 class ProcessStat:
-    """What /proc/PID/stat says (proc_pid_stat(5)).  ``start_ticks`` are clock ticks since boot."""
+    """What /proc/PID/stat says (proc_pid_stat(5)).  ``start_ticks`` are clock ticks since boot.
+
+    ``threads``: a process whose main thread has ended shows as a zombie while its other threads go on.
+    """
 
     pid: int
     state: str
@@ -23,10 +26,11 @@ class ProcessStat:
     pgid: int
     sid: int
     start_ticks: int
+    threads: int = 1
 
     @property
     def alive(self) -> bool:
-        return self.state not in DEAD_STATES
+        return self.state not in DEAD_STATES or self.threads > 1
 
 
 def stat(pid: int) -> ProcessStat | None:
@@ -39,7 +43,7 @@ def stat(pid: int) -> ProcessStat | None:
     # The name in parentheses may hold anything, parentheses included: cut at the last one.
     fields = line[line.rindex(b")") + 2 :].split()
     state, ppid, pgid, sid = fields[0].decode(), int(fields[1]), int(fields[2]), int(fields[3])
-    return ProcessStat(pid, state, ppid, pgid, sid, int(fields[19]))
+    return ProcessStat(pid, state, ppid, pgid, sid, int(fields[19]), int(fields[17]))
 
 
 def children(pid: int) -> list[int]:

@@ -1,0 +1,52 @@
+"""The supervisor under test, as a process of its own: ``python drive.py SETUP.json``.
+
+SETUP.json: ``{"output": DIR, "workflow": Workflow.to_dict() or null, "options": RunOptions fields, "resume": bool}``.
+Without a workflow the newest one in DIR is opened again: run once more with ``resume``, else only opened, which
+records what a dead supervisor left.  The last line on stdout is the report, as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+
+from torc_supervise.errors import TorcError
+from torc_supervise.operations import opened as o
+from torc_supervise.operations.reinitialize import first_record, plan_reinitialize, reinitialize
+from torc_supervise.operations.run import RunOptions, run, survey
+from torc_supervise.store.layout import find
+from torc_supervise.workflow.model import Workflow
+
+
+def say(text: str) -> None:
+    print(f"drive: {text}", file=sys.stderr, flush=True)
+
+
+def main(path: str) -> int:
+    with open(path, "rb") as file:
+        setup = json.load(file)
+    options = RunOptions(**setup["options"])
+    if setup["workflow"] is not None:
+        workflow = Workflow.from_dict(setup["workflow"])
+        opened = o.create_workflow(setup["output"], lambda new: first_record(workflow, new), "run", say)
+    else:
+        opened = o.open_workflow(find(setup["output"], None), "run", say)
+    with opened:
+        if setup["workflow"] is None and not setup["resume"]:
+            statuses = {job.name: opened.state.status[job.job_id] for job in opened.state.workflow.jobs}
+            print(json.dumps({"statuses": statuses, "exit_code": 0}))
+            return 0
+        if setup["resume"]:
+            reinitialize(opened, plan_reinitialize(opened.state))
+        report = run(opened, options, survey(options), say)
+    print(json.dumps(asdict(report)))
+    return report.exit_code
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1]))
+    except TorcError as error:
+        say(str(error))
+        sys.exit(error.exit_code)

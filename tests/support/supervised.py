@@ -1,0 +1,247 @@
+"""A supervisor as a real process that a test signals, stops and kills, and what it leaves on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, Any
+
+from support import waiting
+from support.waiting import EndOfFile, Fifo
+from torc_supervise.workflow.model import ExecutionConfig, Job, Requirements, ResourceMonitor, Workflow
+
+DRIVE = Path(__file__).with_name("drive.py")
+CHILDREN = Path(__file__).with_name("children")
+MARK = "TORC_TEST_MARK"
+
+
+class Bench:
+    """One test's directory, pipes and supervisors.  ``close`` leaves no process behind, whatever happened."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.output = directory / "torc_output"
+        self.mark = f"{MARK}={uuid.uuid4().hex}"
+        self.said = Fifo(directory / "said")  # children say what they reached
+        self.held = EndOfFile(directory / "held")  # children hold it as long as they live
+        self._fifos = [self.said]
+        self.supervisors: list[Supervisor] = []
+
+    def gate(self, name: str) -> Fifo:
+        """A pipe at which children wait for a line."""
+        fifo = Fifo(self.directory / name)
+        self._fifos.append(fifo)
+        return fifo
+
+    def start(
+        self,
+        *jobs: Job,
+        workflow: Workflow | None = None,
+        stderr: int | IO[bytes] | None = None,
+        resume: bool = False,
+        environment: dict[str, str] | None = None,
+        output: Path | None = None,
+        **options: Any,
+    ) -> Supervisor:
+        """Run these jobs; without jobs and workflow, open what is in the output directory."""
+        if jobs or workflow is not None:
+            workflow = workflow_of(*jobs) if workflow is None else workflow
+        options = {"max_parallel_jobs": 1000} | options
+        number = len(self.supervisors)
+        setup = self.directory / f"setup{number}.json"
+        document = {
+            "output": str(output or self.output),
+            "workflow": workflow.to_dict() if workflow is not None else None,
+            "options": options,
+            "resume": resume,
+        }
+        setup.write_text(json.dumps(document))
+        name, _, value = self.mark.partition("=")
+        log = self.directory / f"stderr{number}"
+        with open(log, "wb") as file:
+            process = subprocess.Popen(
+                [sys.executable, str(DRIVE), str(setup)],
+                cwd=self.directory,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=file if stderr is None else stderr,
+                env={**os.environ, name: value, "BENCH": str(self.directory), **(environment or {})},
+                start_new_session=True,
+            )
+        supervisor = Supervisor(process, output or self.output, log)
+        self.supervisors.append(supervisor)
+        return supervisor
+
+    def leftovers(self) -> list[int]:
+        """Processes of this test that are alive."""
+        return [pid for pid in waiting.marked(self.mark) if waiting.state_of(pid) not in ("Z", None)]
+
+    def close(self) -> None:
+        waiting.kill_marked(self.mark)
+        for supervisor in self.supervisors:
+            supervisor.process.kill()
+            supervisor.process.wait()
+            assert supervisor.process.stdout is not None
+            supervisor.process.stdout.close()
+        for fifo in self._fifos:
+            fifo.close()
+        self.held.close()
+
+
+class Supervisor:
+    """One run of the driver."""
+
+    def __init__(self, process: subprocess.Popen[bytes], output: Path, log: Path) -> None:
+        self.process = process
+        self.output = output
+        self.log = log
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def running(self) -> bool:
+        return self.process.poll() is None
+
+    def signal(self, signum: int) -> None:
+        self.process.send_signal(signum)
+
+    def helpers(self) -> list[int]:
+        """Pids of its forked helpers, the keeper first: children that never called exec and ignore SIGTERM.
+
+        (A job on its way to its exec looks like the supervisor too, but ignores nothing.)
+        """
+        try:
+            own = Path(f"/proc/{self.pid}/cmdline").read_bytes()
+        except FileNotFoundError:
+            return []
+        return [
+            pid
+            for pid in waiting.children_of(self.pid)
+            if waiting.ignores(pid, signal.SIGTERM) and waiting.command_line(pid) == own
+        ]
+
+    def keeper(self) -> int:
+        """The living keeper; waits for one while a dead one is being replaced."""
+        waiting.wait_until(self.helpers, "no keeper")
+        return self.helpers()[0]
+
+    def stop(self, pid: int) -> None:
+        """SIGSTOP, and wait until it has stopped."""
+        os.kill(pid, signal.SIGSTOP)
+        waiting.wait_for_state(pid, "TZ")
+
+    def end(self, exit_code: int | None = None) -> dict[str, Any]:
+        """Wait for its end and return its report."""
+        try:
+            out, _ = self.process.communicate(timeout=waiting.LIMIT)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"the supervisor does not end; it said:\n{self.said()}") from None
+        if exit_code is not None:
+            assert self.process.returncode == exit_code, self.said()
+        lines = out.decode().splitlines()
+        report: dict[str, Any] = json.loads(lines[-1]) if lines else {}
+        return report
+
+    def said(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def journal(self, workflow_id: int = 1) -> Journal:
+        return Journal(self.output / "workflows" / str(workflow_id) / "events.jsonl")
+
+
+class Journal:
+    """What a journal says, read as plain JSON, independent of the code that wrote it."""
+
+    def __init__(self, path: Path) -> None:
+        text = path.read_text()
+        assert text.endswith("\n"), "torn last line"
+        self.entries: list[dict[str, Any]] = [json.loads(line) for line in text.splitlines()]
+        self.names = {job["job_id"]: job["name"] for job in self.entries[0]["workflow"]["jobs"]}
+        assert [entry["seq"] for entry in self.entries] == list(range(1, len(self.entries) + 1)), (
+            "gap or duplicate"
+        )
+
+    def of(self, event: str, **fields: Any) -> list[dict[str, Any]]:
+        return [
+            entry
+            for entry in self.entries
+            if entry["event"] == event and all(entry.get(name) == value for name, value in fields.items())
+        ]
+
+    def results(self) -> dict[str, dict[str, Any]]:
+        """Job name -> its one result; fails where an attempt that started has none or several (P9)."""
+        started = [(e["run_id"], e["job_id"], e["attempt_id"]) for e in self.of("job_started")]
+        ended = [(e["run_id"], e["job_id"], e["attempt_id"]) for e in self.of("job_ended")]
+        assert sorted(started) == sorted(ended), "each attempt that started has exactly one result"
+        assert len(set(ended)) == len(ended)
+        return {self.names[e["job_id"]]: e for e in self.of("job_ended")}
+
+    def signals_of(self, name: str) -> list[str]:
+        job_id = next(number for number, known in self.names.items() if known == name)
+        return [entry["signal"] for entry in self.of("job_signaled", job_id=job_id)]
+
+    def warnings(self) -> list[str]:
+        return [entry["code"] for entry in self.of("warning")]
+
+
+def job(name: str, command: str, *, after: tuple[str, ...] = (), saves: bool = True, **fields: Any) -> Job:
+    """A job; ``after`` names jobs, resolved by :func:`workflow_of`; ``saves`` is supports_termination."""
+    env = {"AFTER": " ".join(after)} if after else {}
+    return Job(0, name, command, supports_termination=saves, env=env | fields.pop("env", {}), **fields)
+
+
+def workflow_of(
+    *jobs: Job,
+    grace: float | None = None,
+    sample: float | None = None,
+    files: dict[str, str] | None = None,
+    **execution: Any,
+) -> Workflow:
+    """A workflow; ``grace`` is a stated sigterm_lead_seconds, ``sample`` the sampler's interval."""
+    ids = {each.name: number for number, each in enumerate(jobs, 1)}
+    numbered = []
+    for each in jobs:
+        env = dict(each.env)
+        after = env.pop("AFTER", "").split()
+        depends_on = tuple(sorted(ids[name] for name in after))
+        numbered.append(replace(each, job_id=ids[each.name], depends_on=depends_on, env=env))
+    if grace is not None:
+        execution |= {"sigterm_lead_seconds": grace, "sigterm_lead_stated": True}
+    monitor = ResourceMonitor() if sample is None else ResourceMonitor(True, sample_interval_seconds=sample)
+    return Workflow(
+        "test",
+        tuple(numbered),
+        files=files or {},
+        execution=ExecutionConfig(**execution),
+        resource_monitor=monitor,
+    )
+
+
+def needs(**amounts: Any) -> Requirements:
+    return Requirements(**amounts)
+
+
+def child(name: str, *arguments: str) -> str:
+    """Shell command of a child program in tests/support/children."""
+    return " ".join([sys.executable, str(CHILDREN / name), *arguments])
+
+
+HOLD = "exec 9>$BENCH/held;"
+"""Start of a command: hold the end-of-file pipe."""
+
+
+def say(text: str) -> str:
+    """Shell command: one line to the test."""
+    return f"echo {text} >$BENCH/said;"
+
+
+SLEEPS = f"{HOLD} {say('ready $$')} exec sleep 1000"
+"""A job that dies of SIGTERM."""
