@@ -62,7 +62,7 @@ class State:
     format: int = FORMAT
 
 
-class BadCheckpoint(Exception):  # noqa: N818
+class BadCheckpoint(Exception):
     """The file is there, but nobody should go on from it."""
 
 

@@ -44,21 +44,16 @@ def logs(
     if follow_:
         _follow(files, output_dir, workflow_id)
         return
-    for file in files:
-        _print_file(file, with_heading=len(files) > 1)
+    written = [file for file in files if next(content(file), b"")]
+    for file in written:
+        _print_file(file, with_heading=len(written) > 1)
 
 
 def _print_file(file: LogFile, *, with_heading: bool) -> None:
-    """Files that are empty are passed over where several are printed."""
-    chunks = content(file)
-    first = next(chunks, b"")
     if with_heading:
-        if not first:
-            return
         print(bold(f"==> {file.name}: {file.stream} ({file.path}) <=="))
-    last = first
-    write_bytes(first)
-    for last in chunks:
+    last = b""
+    for last in content(file):
         write_bytes(last)
     if with_heading and not last.endswith(b"\n"):
         print()

@@ -41,7 +41,8 @@ def run_new(
     if missing and not force:
         raise again.missing_inputs_error(missing)
     with create_workflow(output, lambda new: again.first_record(workflow, new), "run", say) as opened:
-        say(f"workflow {opened.state.workflow_id} '{workflow.name}': {len(workflow.jobs)} jobs")
+        count = len(workflow.jobs)
+        say(f"workflow {opened.state.workflow_id} '{workflow.name}': {count} {'job' if count == 1 else 'jobs'}")
         return _started(opened, run(opened, options, machine, say), {}, created=True)
 
 
