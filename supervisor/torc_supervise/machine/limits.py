@@ -74,7 +74,7 @@ class Limits:
         return self.wall.kill_at - self.execution.sigterm_lead_seconds * self.wall.grace_scale
 
     def verify_until(self, now: float) -> float:
-        """How long a run that wants to end waits for a file system: never longer than half of what is left (P12)."""
+        """How long a run that wants to end waits for a file system: half of what is left, a second at least (P12)."""
         if not self.wall.known:
             return now + VERIFY_LIMIT
-        return now + min(VERIFY_LIMIT, max(0.0, self.wall.end - now) / 2)
+        return now + min(VERIFY_LIMIT, max(1.0, (self.wall.end - now) / 2))
