@@ -363,3 +363,25 @@ def test_python_m_and_the_console_script_are_the_same_program(cli: Cli) -> None:
     script = Path(sys.executable).parent / "torc-supervise"
     done = subprocess.run([script, "--version"], capture_output=True, text=True, check=True)
     assert done.stdout == cli.run("--version").out
+
+
+def test_stdio_files_go_where_the_modes_say(cli: Cli) -> None:
+    jobs = "\n".join(
+        f"  - {{name: {mode}, command: echo out; echo err >&2, stdio: {{mode: {mode}}}}}"
+        for mode in ("separate", "combined", "no_stdout", "no_stderr", "none")
+    )
+    cli.write("w.yaml", f"name: w\njobs:\n{jobs}\n  - {{name: gone, command: echo x, stdio: {{delete_on_success: true}}}}\n")
+    assert cli.run("run", "w.yaml").code == 0
+    files = {path.name: path.read_text() for path in (cli.directory / "torc_output" / "job_stdio").iterdir()}
+    assert files == {
+        "job_wf1_j1_r1_a1.o": "out\n",
+        "job_wf1_j1_r1_a1.e": "err\n",
+        "job_wf1_j2_r1_a1.log": "out\nerr\n",
+        "job_wf1_j3_r1_a1.e": "err\n",
+        "job_wf1_j4_r1_a1.o": "out\n",
+    }
+
+
+def test_the_journal_with_its_environments_is_for_its_owner_alone(finished: Cli) -> None:
+    path = finished.directory / "torc_output" / "workflows" / "1" / "events.jsonl"
+    assert path.stat().st_mode & 0o777 == 0o600

@@ -7,6 +7,7 @@ servers whose clock differs from this host's, the second where the job was faste
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import threading
@@ -15,6 +16,11 @@ from collections.abc import Callable
 from torc_supervise.helpers.messages import Inspection
 from torc_supervise.machine.events import Verified
 
+MTIME_TOLERANCE = 0.01
+"""Seconds.  The kernel stamps files with a clock that ticks every few milliseconds, so a file that was written just after
+the signal may look a little older than it."""
+
+Deletion = frozenset[str]
 _Identity = tuple[int, int, int]  # inode, size, mtime in ns
 
 
@@ -23,7 +29,9 @@ class Inspector:
 
     def __init__(self, answer: Callable[[int, Verified], None]) -> None:
         self._answer = answer
-        self._questions: queue.SimpleQueue[Inspection | tuple[int, str] | None] = queue.SimpleQueue()
+        self._questions: queue.SimpleQueue[Inspection | tuple[int, str] | Deletion | None] = (
+            queue.SimpleQueue()
+        )
         self._before: dict[int, _Identity | None] = {}
         self._thread = threading.Thread(target=self._work, name="inspector", daemon=True)
         self._thread.start()
@@ -35,10 +43,23 @@ class Inspector:
         """The job was just asked to end: remember its checkpoint as it is now."""
         self._questions.put((job_id, checkpoint))
 
+    def delete(self, paths: Deletion) -> None:
+        """Remove the stdio files of a job that completed (``delete_on_success``)."""
+        self._questions.put(paths)
+
+    def finish(self, limit: float) -> None:
+        """Do what is left, for at most ``limit`` seconds: the file system may hang."""
+        self._questions.put(None)
+        self._thread.join(limit)
+
     def _work(self) -> None:
         while (question := self._questions.get()) is not None:
             if isinstance(question, Inspection):
                 self._answer(question.job_id, self._inspect(question))
+            elif isinstance(question, frozenset):
+                for path in question:
+                    with contextlib.suppress(OSError):
+                        os.unlink(path)
             else:
                 job_id, checkpoint = question
                 self._before[job_id] = _identity(checkpoint)
@@ -61,7 +82,7 @@ class Inspector:
             return False
         if question.job_id in self._before and self._before.pop(question.job_id) != now:
             return True
-        return now[2] >= question.signaled_at * 1e9
+        return now[2] >= (question.signaled_at - MTIME_TOLERANCE) * 1e9
 
 
 def _identity(path: str) -> _Identity | None:

@@ -25,7 +25,7 @@ from torc_supervise.helpers.speaker import Speaker
 from torc_supervise.helpers.writer import Writer
 from torc_supervise.machine.deadlines import WallTime
 from torc_supervise.machine.events import Verified
-from torc_supervise.machine.records import JobSignaled, Record
+from torc_supervise.machine.records import JobEnded, JobSignaled, Record
 from torc_supervise.machine.state import WorkflowState
 from torc_supervise.machine.status import Status, StopReason
 from torc_supervise.posix.clock import wall
@@ -36,7 +36,7 @@ from torc_supervise.store.layout import WorkflowFiles
 from torc_supervise.store.lock import Lock, read_owner
 from torc_supervise.store.records import decode, encode
 
-LAST_WORDS_LIMIT = 2.0  # seconds for a terminal that does not take our last lines
+LAST_WORDS_LIMIT = 2.0  # seconds for a terminal or file system that does not take our last words
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +129,18 @@ class Keeper:
             checkpoint = self._state.job(record.job_id).checkpoint
             if checkpoint is not None:
                 self._inspector.signaled(record.job_id, checkpoint)
+        elif isinstance(record, JobEnded) and record.status == Status.COMPLETED:
+            self._delete_stdio(record)
+
+    def _delete_stdio(self, ended: JobEnded) -> None:
+        """``delete_on_success``: what a job that completed has printed is not wanted."""
+        state, job = self._state, self._state.job(ended.job_id)
+        wanted = job.delete_stdio_on_success
+        if wanted is None:
+            wanted = state.workflow.execution.delete_stdio_on_success
+        if wanted:
+            paths = view.stdio_fields(state, self._files, job, ended.run_id, ended.attempt_id).values()
+            self._inspector.delete(frozenset(path for path in paths if path is not None))
 
     def _catch_up(self, unacknowledged: tuple[tuple[int, bytes], ...]) -> None:
         """After a restart: write what the last keeper was given and did not confirm, unless it is in the file."""
@@ -242,6 +254,7 @@ class Keeper:
         self._writer.join()
         if not self._parent_alive:
             self._lock.release()
+        self._inspector.finish(LAST_WORDS_LIMIT)
         self._speaker.finish(LAST_WORDS_LIMIT)
         self._journal.close()
 
@@ -287,6 +300,6 @@ def clock_text(seconds: float) -> str:
 
 def _terminal_width() -> int:
     try:
-        return os.get_terminal_size(2).columns
+        return os.get_terminal_size(2).columns or 80
     except OSError:
         return 80
