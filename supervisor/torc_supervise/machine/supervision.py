@@ -214,10 +214,12 @@ class Supervision:
 
     def tick(self) -> None:
         """Feed the clock to every phase whose deadline has come."""
+        wall_time = False
         for job_id in self._timers.due(self._now):
             self._feed(job_id, self._limits.clock(self._phases[job_id], self._now))
-            self._begin_wall_time_if_due(job_id)
-        if self.ending is None and self._now >= self._limits.closing_at:
+            wall_time = wall_time or self._was_asked_for_wall_time(job_id)
+        # The first job that is asked because of wall time closes the run for new ones; others go on.
+        if self.ending is None and (wall_time or self._now >= self._limits.closing_at):
             self._begin_ending(StopReason.WALL_TIME, "the end of the allocation is near")
 
     def start_next(self) -> bool:
@@ -240,12 +242,9 @@ class Supervision:
         """Nobody has asked all jobs to end yet; when wall time closes a run, each is asked at its own moment."""
         return self.ending is None or self.ending.why is StopReason.WALL_TIME
 
-    def _begin_wall_time_if_due(self, job_id: JobId) -> None:
-        """The first job that is asked because of wall time closes the run for new ones; others go on."""
+    def _was_asked_for_wall_time(self, job_id: JobId) -> bool:
         phase = self._phases.get(job_id)
-        asked = isinstance(phase, p.Terminating | p.Killing) and phase.why is StopReason.WALL_TIME
-        if asked and self.ending is None:
-            self._begin_ending(StopReason.WALL_TIME, "the end of the allocation is near")
+        return isinstance(phase, p.Terminating | p.Killing) and phase.why is StopReason.WALL_TIME
 
     def _begin_ending(self, why: StopReason, what: str, *, hint: bool = False) -> None:
         self.ending = Ending(why, self.ending.since if self.ending is not None else self._now)
