@@ -27,6 +27,7 @@ SUPERVISOR = 2
 """Pid of the supervisor, which is a child subreaper: orphans below it become its children."""
 
 FIRST_PID = 100
+NO_USAGE = Usage(0, 0.0, 0.0)
 _IGNORED_BY_DEFAULT = frozenset({signal.SIGCHLD, signal.SIGURG, signal.SIGWINCH, signal.SIGCONT})
 _STOPS = frozenset({signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})
 
@@ -55,7 +56,7 @@ class Process:
     pending: list[int] = field(default_factory=list)
     received: list[int] = field(default_factory=list)  # signals that it acted on or ignored
     exit: Exit | None = None
-    usage: Usage = Usage(0, 0.0, 0.0)
+    usage: Usage = NO_USAGE
 
     @property
     def alive(self) -> bool:

@@ -1,0 +1,112 @@
+"""The prologue: what the shell of a job opens, and how little it changes the job (P8)."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from torc_supervise.posix.shell import command_line, find_bash
+
+pytestmark = pytest.mark.process
+
+BASH = find_bash() or "bash"
+
+
+def run(command: str, stdout: Path | None, stderr: Path | None) -> int:
+    argv = command_line(BASH, command, str(stdout) if stdout else None, str(stderr) if stderr else None)
+    done = subprocess.run(argv, capture_output=True, stdin=subprocess.PIPE, check=False)
+    assert done.stdout == b"", "nothing goes where the supervisor's own output goes"
+    assert done.stderr == b""
+    return done.returncode
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "job.o"
+
+
+@pytest.fixture
+def err(tmp_path: Path) -> Path:
+    return tmp_path / "job.e"
+
+
+def test_stdout_and_stderr_go_to_their_files(out: Path, err: Path) -> None:
+    assert run("echo one; echo two >&2; exit 3", out, err) == 3
+    assert (out.read_text(), err.read_text()) == ("one\n", "two\n")
+
+
+def test_combined_keeps_the_order(out: Path) -> None:
+    assert run("echo one; echo two >&2; echo three", out, out) == 0
+    assert out.read_text() == "one\ntwo\nthree\n"
+
+
+def test_a_file_that_is_not_wanted_is_dev_null(out: Path, err: Path) -> None:
+    assert run("echo one; echo two >&2", out, None) == 0
+    assert out.read_text() == "one\n"
+    assert run("echo one; echo two >&2", None, err) == 0
+    assert err.read_text() == "two\n"
+    assert run("echo one; echo two >&2", None, None) == 0
+
+
+def test_stdin_is_empty(out: Path, err: Path) -> None:
+    assert run("cat; readlink /proc/self/fd/0", out, err) == 0
+    assert out.read_text() == "/dev/null\n"
+
+
+def test_a_syntax_error_is_reported_in_the_jobs_own_file(out: Path, err: Path) -> None:
+    assert run("echo started\nif then", out, err) != 0
+    assert "syntax error" in err.read_text()
+
+
+def test_the_last_command_is_execed(out: Path, err: Path) -> None:
+    """So that a signal to the leader alone reaches the program."""
+    assert run("readlink /proc/$$/exe; exec readlink /proc/self/exe", out, err) == 0
+    assert run("grep -c . /dev/null; grep -h '^PPid\\|^Pid' /proc/self/status; true", out, err) == 0
+    assert run("grep '^Name' /proc/$$/status", out, err) == 0
+    assert out.read_text() == "Name:\tgrep\n"
+
+
+ODD_NAMES = ["with space", "with'quote", 'with"double', "with$HOME", "with\nnewline", "a;b", "-n", "ü"]
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_odd_paths(tmp_path: Path, name: str) -> None:
+    out, err = tmp_path / name / "job.o", tmp_path / name / "job.e"
+    out.parent.mkdir()
+    assert run("echo one; echo two >&2", out, err) == 0
+    assert (out.read_text(), err.read_text()) == ("one\n", "two\n")
+
+
+@pytest.mark.parametrize(
+    ("command", "printed"),
+    [
+        ("echo $0 $#", "0\n"),
+        ("printf '%s\\n' \"a  b\" 'c\"d' \\$e", 'a  b\nc"d\n$e\n'),
+        ("cat <<END\nhere\nEND", "here\n"),
+        ("# a comment", ""),
+        ("echo one \\\n  two", "one two\n"),
+        ("f() {\n  echo $1\n}\nf x", "x\n"),
+    ],
+)
+def test_commands_mean_what_they_mean_without_the_prologue(
+    out: Path, err: Path, command: str, printed: str
+) -> None:
+    plain = subprocess.run([BASH, "-c", command], capture_output=True, text=True, check=False)
+    assert run(command, out, err) == plain.returncode
+    assert (out.read_text(), err.read_text()) == (plain.stdout, plain.stderr)
+    assert out.read_text().endswith(printed)
+
+
+def test_dollar_zero_is_that_of_a_plain_bash_c(out: Path, err: Path) -> None:
+    plain = subprocess.run([BASH, "-c", "echo $0"], capture_output=True, text=True, check=True)
+    run("echo $0", out, err)
+    assert out.read_text() == plain.stdout
+
+
+def test_files_that_cannot_be_opened_end_the_job(tmp_path: Path) -> None:
+    argv = command_line(BASH, "touch ran", str(tmp_path / "no" / "such"), None)
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, check=False)
+    assert done.returncode != 0
+    assert not (tmp_path / "ran").exists()
