@@ -1,0 +1,222 @@
+"""Interleavings of the loop that a whole supervisor shows once in a thousand runs, brought about on purpose."""
+
+from __future__ import annotations
+
+import os
+import select
+import selectors
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support import waiting
+from support.fake_kernel import FakeKernel
+from support.supervised import job, workflow_of
+from torc_supervise.environment import RunEnvironment
+from torc_supervise.helpers.keeper import KeeperSetup
+from torc_supervise.helpers.link import KeeperLink, SamplerLink
+from torc_supervise.launch import Launcher
+from torc_supervise.loop import Loop
+from torc_supervise.machine import records as r
+from torc_supervise.machine.deadlines import WallTime
+from torc_supervise.machine.supervision import Supervision
+from torc_supervise.operations.opened import create_workflow
+from torc_supervise.operations.reinitialize import first_record
+from torc_supervise.posix import clock
+from torc_supervise.posix.kernel import Kernel, RealKernel
+from torc_supervise.posix.wakeup import Wakeup
+from torc_supervise.scheduler import Capacity, Scheduler
+from torc_supervise.workflow.model import Workflow
+
+pytestmark = pytest.mark.process
+
+
+class Bare:
+    """A loop in this process, with a real keeper."""
+
+    def __init__(self, directory: Path, workflow: Workflow, kernel: Kernel, *, sampler: bool = False) -> None:
+        self.opened = create_workflow(
+            str(directory / "out"), lambda new: first_record(workflow, new), "test", lambda text: None
+        )
+        self.kernel = kernel
+        self.reaper = RealKernel().reaper if not isinstance(kernel, RealKernel) else kernel.reaper
+        state = self.opened.state
+        setup = KeeperSetup(self.opened.files, state, self.opened.lock, WallTime())
+        self.keeper = KeeperLink(setup, self.opened.seq, self.reaper.add_helper)
+        close = [self.keeper.channel.fileno()]
+        self.sampler = SamplerLink(1000.0, True, close, self.reaper.add_helper) if sampler else None
+        self.supervision = Supervision(state, Scheduler(Capacity(8, 1 << 30, 0)))
+        environment = RunEnvironment(
+            dict(os.environ), state.workflow, 1, self.opened.files.output, str(directory)
+        )
+        self.wakeup = Wakeup().__enter__()
+        launcher = Launcher("/bin/bash", self.opened.files, environment)
+        self.loop = Loop(self.supervision, kernel, self.wakeup, launcher, self.keeper, self.sampler)
+        self.supervision.at(kernel.monotonic(), kernel.wall())
+        self.supervision.begin(r.RunStarted(state.run_id, "here", os.getpid()))
+
+    def see(self, events: Callable[[float | None], list[Any]]) -> Any:
+        """Have the next ``select`` of the loop return what this says."""
+        real = self.loop._selector.select
+        self.loop._selector.select = events  # type: ignore[method-assign]
+        return real
+
+    def turn_blind(self) -> None:
+        """A turn whose ``select`` returned before anything was ready, though a child has died meanwhile."""
+        real = self.see(lambda timeout: [])
+        self.loop._children_changed = True
+        self.loop.turn()
+        self.loop._selector.select = real  # type: ignore[method-assign]
+
+    def leave(self) -> bool:
+        self.keeper.leave()
+        self.loop.write_now()
+        return self.loop.wait_for_keeper(clock.monotonic() + waiting.LIMIT)
+
+    def close(self) -> None:
+        for link in (self.keeper, self.sampler):
+            if link is not None and link.pid:
+                waiting.kill_all([link.pid])
+                try:
+                    os.waitpid(link.pid, 0)
+                except ChildProcessError:
+                    pass  # it was collected
+            if link is not None:
+                link.channel.close()
+        self.loop.close()
+        self.wakeup.__exit__(None, None, None)
+        self.opened.lock.release()
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Iterator[Callable[..., Bare]]:
+    made: list[Bare] = []
+
+    def make(workflow: Workflow, kernel: Kernel | None = None, **options: Any) -> Bare:
+        made.append(Bare(tmp_path, workflow, kernel or RealKernel(), **options))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+    waiting.wait_for_end(pid)
+
+
+def test_a_keeper_that_is_swept_before_its_channel_was_read(bare: Callable[..., Bare]) -> None:
+    """The socket of the dead keeper must leave the selector: the next one's gets its number."""
+    it = bare(workflow_of(job("never", "true")))
+    first = it.keeper.pid
+    for _ in range(3):
+        kill(it.keeper.pid)
+        it.turn_blind()
+        it.turn_blind()
+    assert it.keeper.pid != first
+    while not it.supervision.done:
+        it.loop.turn()
+    assert it.leave()
+
+
+def test_a_sampler_that_is_swept_before_its_channel_was_read(bare: Callable[..., Bare]) -> None:
+    it = bare(workflow_of(job("short", "true")), sampler=True)
+    assert it.sampler is not None
+    kill(it.sampler.pid)
+    it.turn_blind()
+    while not it.supervision.done:
+        it.loop.turn()
+    assert it.leave()
+
+
+def test_what_a_keeper_said_before_it_died_is_heard(bare: Callable[..., Bare], tmp_path: Path) -> None:
+    """Its answer about the job's files is in the socket already; nobody would ask again."""
+    it = bare(
+        workflow_of(
+            job("makes", f"touch {tmp_path}/made", output_files=("made",)), files={"made": f"{tmp_path}/made"}
+        )
+    )
+    answered = False
+    while not answered:
+        # Everything but the keeper's channel is heard.
+        poll = select.poll()
+        poll.register(it.keeper.channel, select.POLLIN)
+        real = it.loop._selector.select
+
+        def deaf(timeout: float | None, real: Callable[..., Any] = real) -> list[Any]:
+            ready: list[Any] = real(0.0)
+            return [(key, mask) for key, mask in ready if key.fileobj is not it.keeper.channel]
+
+        it.see(deaf)
+        it.loop.turn()
+        it.loop._selector.select = real  # type: ignore[method-assign]
+        if poll.poll(0):
+            heard = it.keeper.channel._socket.recv(1 << 20, socket.MSG_PEEK)
+            answered = heard.startswith(b"V") or b"\nV" in heard
+    kill(it.keeper.pid)
+    it.turn_blind()
+    while not it.supervision.done:
+        it.loop.turn()
+    assert it.leave()
+
+
+def test_p11_no_process_for_a_new_keeper_is_tried_again(
+    bare: Callable[..., Bare], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it = bare(workflow_of(job("short", "true")))
+    kill(it.keeper.pid)
+
+    def refuse() -> int:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fork", refuse)
+        for _ in range(5):
+            it.turn_blind()
+        assert it.keeper.pid == 0
+    while not it.supervision.done:
+        it.loop.turn()
+    assert it.leave()
+    lines = Path(it.opened.files.journal).read_text().splitlines()
+    assert sum('"job_ended"' in line for line in lines) == 1
+
+
+class OddKernel(FakeKernel):
+    """A member ends, and is reaped by its own parent, in the moment between the sweep and the watching."""
+
+    def watch(self, pid: int) -> int | None:
+        self.exit(pid)
+        self.reap(pid)
+        return super().watch(pid)
+
+
+def test_a_member_that_ends_before_it_can_be_watched_is_noticed(bare: Callable[..., Bare]) -> None:
+    fake = OddKernel()
+    it = bare(workflow_of(job("odd", "true")), fake)
+
+    def select_virtually(timeout: float | None) -> list[tuple[selectors.SelectorKey, int]]:
+        if fake.take_child_signal():
+            it.loop._children_changed = True
+            return []
+        assert timeout is not None, "it would wait for ever"
+        fake.advance_to(fake.monotonic() + timeout)
+        return []
+
+    it.see(select_virtually)
+    it.loop.turn()
+    leader = next(iter(fake.processes))
+    parent = fake.fork(leader)
+    fake.fork(parent)
+    fake.setsid(parent)
+    fake.exit(leader)
+    begun = fake.monotonic()
+    while not it.supervision.done:
+        it.loop.turn()
+    assert fake.collected == [leader]
+    assert fake.monotonic() - begun < 1.0, "it was not waited for until its leftovers were killed"
+    assert signal.SIGKILL not in [signum for _, _, signum in fake.sent]
