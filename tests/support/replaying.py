@@ -18,9 +18,9 @@ from torc_supervise.machine import deadlines
 from torc_supervise.machine import records as r
 from torc_supervise.machine.deadlines import WallTime
 from torc_supervise.machine.events import Verified
-from torc_supervise.machine.phases import NEVER, Killing
+from torc_supervise.machine.phases import NEVER
 from torc_supervise.machine.state import WorkflowState
-from torc_supervise.machine.status import Status, StopReason
+from torc_supervise.machine.status import Status
 from torc_supervise.machine.supervision import Order, Say, Start, Supervision, Write
 from torc_supervise.scheduler import Capacity, Scheduler
 from torc_supervise.store import journal
@@ -169,6 +169,7 @@ class World:
         self.spawn_tries: dict[int, int] = {}
         self.turns = 0
         self.hurried = False
+        self.over_limit: set[int] = set()
         first = r.WorkflowCreated(r.SCHEMA_VERSION, 1, self.state.workflow.to_dict())
         self.lines = lines if lines is not None else [encode(1, "t0", 0.0, first)]
         self._next_pgid = 100
@@ -215,6 +216,8 @@ class World:
 
     def sample(self, job_id: int, memory: int, *, at_limit: bool) -> None:
         self._at()
+        if at_limit:
+            self.over_limit.add(job_id)
         self._call(self.supervision.on_sample, job_id, memory, 50.0, at_limit)
         self.turn()
 
@@ -399,10 +402,8 @@ class World:
         if self.hurried or near_the_end or job_.termination_signal == "SIGKILL":
             return
         if not asked:
-            phase = self.supervision.phase(job_.job_id)
-            assert not job_.supports_termination or (
-                isinstance(phase, Killing) and phase.why is StopReason.MEMORY_LIMIT
-            ), f"killed without having been asked: {phase}"
+            may = not job_.supports_termination or job_.job_id in self.over_limit
+            assert may, "killed without having been asked"
             return
         allowed = min(grace, 5.0) if group.reported_exit is not None else grace
         if self.wall.known:
