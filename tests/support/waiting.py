@@ -197,6 +197,7 @@ def marked(mark: str) -> list[int]:
 
 def kill_all(pids: Iterable[int]) -> None:
     for pid in pids:
+        assert pid > 1, "that would be everybody"
         try:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
