@@ -33,6 +33,9 @@ STARTS_PER_TURN = 8
 LOOK_AGAIN_AFTER = 0.05
 """Seconds until the next look at a group with a member whose end nobody will tell us."""
 
+ESCAPED_LIMIT = 5.0
+"""Seconds that the end of a run waits for killed processes that had left their job's group."""
+
 
 class Loop:
     """Runs one Supervision until it is done."""
@@ -69,6 +72,7 @@ class Loop:
         """Until nothing runs and nothing more will start."""
         while not self._supervision.done:
             self.turn()
+        self._end_escaped()
 
     def turn(self) -> None:
         """One round; returns early only when something happened or a deadline came."""
@@ -92,6 +96,28 @@ class Loop:
         self._start_some()
         self._replace_keeper_if_due()
         self._flush()
+
+    def _end_escaped(self) -> None:
+        """What left its job's group (setsid, a daemon) came to us as an orphan; no such process outlives the run (P5).
+
+        Each is killed once; the death of one may bring us its children.  Bounded, because one may be unkillable.
+        """
+        until = self._kernel.monotonic() + ESCAPED_LIMIT
+        killed: set[int] = set()
+        while left := self._kernel.escaped():
+            for pid in left:
+                if pid not in killed:
+                    self._kernel.signal_process(pid, signal.SIGKILL)
+                    killed.add(pid)
+            now = self._kernel.monotonic()
+            if now >= until:
+                break
+            for key, mask in self._selector.select(until - now):
+                key.data(mask)
+        if killed:
+            noun = "process" if len(killed) == 1 else "processes"
+            self._warn("escaped", f"{len(killed)} {noun} had left the group of their job and were killed")
+            self._obey()
 
     def fds(self) -> list[int]:
         """Descriptors that a newly forked helper must close."""
@@ -274,6 +300,8 @@ class Loop:
             if not self._supervision.start_next():
                 return
             self._obey()
+            # At once, not at the end of the turn: if we are killed, the keeper ends only what it has heard of (P10).
+            self._flush()
         self._may_start_more = True
 
     def _start(self, order: Start) -> None:

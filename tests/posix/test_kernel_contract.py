@@ -223,9 +223,23 @@ def test_a_process_that_left_the_group_is_no_member(lab: Lab) -> None:
     assert lab.kernel.sweep() == Sweep(exited=[(leader, Exited(0))], members={leader: []})
     lab.kernel.collect(leader)
     assert lab.state(away) == "alive"
-    lab.exit(away)
+    assert lab.kernel.escaped() == [away]
+    assert lab.kernel.signal_process(away, signal.SIGKILL) is Delivery.SENT
+    lab.until_dead(away)
+    assert lab.kernel.escaped() == []
     nothing_else(lab)
     assert lab.state(away) is None
+
+
+def test_members_and_leaders_have_not_escaped(lab: Lab) -> None:
+    leader, other = lab.start(), lab.start()
+    lab.fork(other)
+    orphan = lab.fork(lab.fork(leader))
+    assert lab.kernel.escaped() == []
+    lab.exit(leader)
+    found = lab.kernel.sweep()
+    assert orphan in found.members[leader]
+    assert lab.kernel.escaped() == []
 
 
 def test_who_ignores_a_signal_lives_on_and_sigkill_ends_it(lab: Lab) -> None:

@@ -314,3 +314,16 @@ def test_checkpoint_saved_is_told_apart(bench: Bench) -> None:
     results = supervisor.journal().results()
     saved = {name: result["checkpoint_saved"] for name, result in results.items()}
     assert saved == {"saves": True, "forgets": False, "never": False}
+
+
+def test_p5_a_daemon_that_left_its_jobs_group_does_not_outlive_the_run(bench: Bench) -> None:
+    """Two generations: the daemon and its own child."""
+    supervisor = bench.start(
+        job("starts", f"{HOLD} setsid sh -c '{say('daemon')} sleep 1000; true' & sleep 1000")
+    )
+    bench.said.expect(starting_with="daemon", unless_gone=supervisor.pid)
+    supervisor.signal(signal.SIGTERM)
+    supervisor.end(exit_code=75)
+    bench.held.wait()
+    assert supervisor.journal().warnings() == ["escaped"]
+    assert supervisor.journal().entries[-1]["event"] == "run_ended"

@@ -148,6 +148,12 @@ class FakeKernel:
         del self.processes[pid]
         return process.usage
 
+    def escaped(self) -> list[int]:
+        found = self._with_members(Sweep())  # collects dead orphans
+        assert not found.exited
+        orphans = [process for process in self._children_of(SUPERVISOR) if process.pid not in self._leaders]
+        return [process.pid for process in orphans if process.pgid not in self._leaders]
+
     def watch(self, pid: int) -> int | None:
         process = self.processes.get(pid)
         if process is None:

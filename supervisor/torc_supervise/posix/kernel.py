@@ -37,6 +37,9 @@ class Kernel(Protocol):
     def collect(self, pid: int) -> Usage | None:
         """Reap a leader's zombie."""
 
+    def escaped(self) -> list[int]:
+        """Living processes that left their job's group and were re-parented to us."""
+
     def watch(self, pid: int) -> int | None:
         """A descriptor that becomes readable when ``pid`` ends; None if it is gone or the kernel has no pidfds."""
 
@@ -55,6 +58,7 @@ class RealKernel:
         self.sweep = self.reaper.sweep
         self.look_again = self.reaper.look_again
         self.collect = self.reaper.collect
+        self.escaped = self.reaper.escaped
         self.monotonic = clock.monotonic
         self.wall = clock.wall
 

@@ -82,6 +82,19 @@ class Reaper:
         self._look_for_members(found)
         return found
 
+    def escaped(self) -> list[int]:
+        """Living orphans that belong to no group of ours, in the order in which they came to us.
+
+        They are children of ours that were not waited for: their numbers belong to them, and a signal hits no stranger.
+        """
+        found = []
+        groups = self._alive | self._dead
+        for pid in self._living_strays():
+            about = procfs.stat(pid)
+            if about is not None and about.pgid not in groups:
+                found.append(pid)
+        return found
+
     def collect(self, pid: int) -> Usage | None:
         """Reap a leader's zombie; its group must be empty (P3).  None if it was not there to be collected."""
         self._dead.discard(pid)
@@ -94,14 +107,22 @@ class Reaper:
     def _look_for_members(self, found: Sweep) -> None:
         """Fill in ``members`` and ``strangers``, collecting dead orphans on the way.  Order matters: see the module."""
         found.members = {pgid: [] for pgid in self._dead}
+        for pid in self._living_strays():
+            self._walk(pid, found)
+
+    def _living_strays(self) -> list[int]:
+        """Children that nobody started on purpose; those that are dead are collected on the way."""
         known = self._alive | self._dead | self._helpers
-        strays = [pid for pid in self._own_children() if pid not in known]
-        for pid in strays:
-            if _peek(pid) is not None:
+        living = []
+        for pid in self._own_children():
+            if pid in known:
+                continue
+            if _peek(pid) is None:
+                living.append(pid)
+            else:
                 _collect(pid)
                 self.orphans_reaped += 1
-                continue
-            self._walk(pid, found)
+        return living
 
     def _walk(self, stray: int, found: Sweep) -> None:
         """Note the living members among a stray and its descendants."""
