@@ -164,6 +164,33 @@ def test_p9_keeper_and_sampler_are_killed_at_once(bench: Bench) -> None:
     assert sorted(journal.warnings()) == ["keeper_died", "sampler_died"]
 
 
+def test_p9_keepers_that_cannot_even_begin_are_tried_again_and_jobs_go_on(bench: Bench) -> None:
+    """A directory stands where the journal should be, for a while."""
+    first, second = bench.gate("first"), bench.gate("second")
+    supervisor = bench.start(
+        job("a", pass_gate("first")),
+        job("b", pass_gate("second"), after=("a",)),
+        job("c", "exit 0", after=("b",)),
+    )
+    bench.said.expect(starting_with="at first", unless_gone=supervisor.pid)
+    keeper = supervisor.keeper()
+    supervisor.stop(keeper)
+    journal = bench.output / "workflows" / "1" / "events.jsonl"
+    journal.rename(journal.with_name("away"))
+    journal.mkdir()
+    os.kill(keeper, signal.SIGKILL)
+    waiting.wait_until(lambda: "IsADirectoryError" in supervisor.said(), "no new keeper has tried")
+    first.put(b"\n")
+    bench.said.expect(starting_with="at second", unless_gone=supervisor.pid)
+    journal.rmdir()
+    journal.with_name("away").rename(journal)
+    second.put(b"\n")
+    supervisor.end(exit_code=0)
+    results = supervisor.journal().results()
+    assert {result["status"] for result in results.values()} == {"completed"}
+    assert len(results) == 3
+
+
 def test_p9_a_keeper_that_dies_while_it_is_told_to_leave_is_replaced(bench: Bench) -> None:
     """It is stopped, told to leave by a parent whose job is over, and killed."""
     supervisor = bench.start(job("sleeps", SLEEPS))

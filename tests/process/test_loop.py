@@ -188,6 +188,35 @@ def test_p11_no_process_for_a_new_keeper_is_tried_again(
     assert sum('"job_ended"' in line for line in lines) == 1
 
 
+def play(it: Bare, fake: FakeKernel) -> None:
+    """Have the loop live by the fake kernel's clock and signals from now on."""
+
+    def select_virtually(timeout: float | None) -> list[tuple[selectors.SelectorKey, int]]:
+        if fake.take_child_signal():
+            it.loop._children_changed = True
+            return []
+        assert timeout is not None, "it would wait for ever"
+        fake.advance_to(fake.monotonic() + timeout)
+        return []
+
+    it.see(select_virtually)
+
+
+def test_p12_an_unkillable_job_is_recorded_and_the_loop_ends(bare: Callable[..., Bare]) -> None:
+    fake = FakeKernel()
+    it = bare(workflow_of(job("stuck", "true", saves=False)), fake)
+    play(it, fake)
+    it.loop.turn()
+    leader = next(iter(fake.processes))
+    fake.processes[leader].uninterruptible = True
+    it.supervision.on_signal(signal.SIGTERM)
+    it.loop.run()
+    assert fake.sent == [(fake.sent[0][0], -leader, signal.SIGKILL)]
+    assert fake.collected == []
+    result = it.opened.state.results[1][1]
+    assert (result.status, result.ended, result.return_code) == ("terminated", "unkillable", None)
+
+
 class OddKernel(FakeKernel):
     """A member ends, and is reaped by its own parent, in the moment between the sweep and the watching."""
 
@@ -200,16 +229,7 @@ class OddKernel(FakeKernel):
 def test_a_member_that_ends_before_it_can_be_watched_is_noticed(bare: Callable[..., Bare]) -> None:
     fake = OddKernel()
     it = bare(workflow_of(job("odd", "true")), fake)
-
-    def select_virtually(timeout: float | None) -> list[tuple[selectors.SelectorKey, int]]:
-        if fake.take_child_signal():
-            it.loop._children_changed = True
-            return []
-        assert timeout is not None, "it would wait for ever"
-        fake.advance_to(fake.monotonic() + timeout)
-        return []
-
-    it.see(select_virtually)
+    play(it, fake)
     it.loop.turn()
     leader = next(iter(fake.processes))
     parent = fake.fork(leader)

@@ -17,8 +17,8 @@ from torc_supervise.helpers.messages import Inspection
 from torc_supervise.machine.events import Verified
 
 MTIME_TOLERANCE = 0.01
-"""Seconds.  The kernel stamps files with a clock that ticks every few milliseconds, so a file that was written just after
-the signal may look a little older than it."""
+"""Seconds.  The kernel stamps files with a clock that ticks every few milliseconds, so a file that was written just
+after the signal may look a little older than it."""
 
 Deletion = frozenset[str]
 _Identity = tuple[int, int, int]  # inode, size, mtime in ns

@@ -21,8 +21,6 @@ from torc_supervise.machine.status import StopReason
 from torc_supervise.store.records import encode
 from torc_supervise.workflow.model import Job, JobId
 
-FILE_CLOCK_LAG = 0.02  # seconds; the kernel stamps files with the time of its last tick, 1 to 10 ms old
-
 
 class KeeperLink:
     """Invariant: every record with a number above ``confirmed`` is in ``_unconfirmed``, in order."""
@@ -56,10 +54,10 @@ class KeeperLink:
     def before_signals(self) -> None:
         """Signals may go out now, and their records will follow.
 
-        A job may have saved by the time the record of its signal is written, and the clock that stamps files lags by
-        a tick: a checkpoint that is newer than this was saved after the signal.
+        A job may have saved by the time the record of its signal is written: what is newer than this moment was saved
+        after the signal.
         """
-        self._signals_begin = time.time() - FILE_CLOCK_LAG
+        self._signals_begin = time.time()
 
     def say(self, text: str) -> None:
         line = b"P" + text.replace("\n", " ").encode(errors="replace") + b"\n"
