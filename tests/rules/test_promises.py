@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 
 import pytest
 
@@ -15,6 +16,7 @@ PROMISES = [f"P{n}" for n in range(1, 15)]
 PENDING: set[str] = set()
 
 
+@cache
 def named() -> dict[str, set[str]]:
     """promise -> tests that name it, in their name (``test_p4_...``) or their docstring."""
     found: dict[str, set[str]] = {promise: set() for promise in PROMISES}
