@@ -44,7 +44,9 @@ def _explain(error: Exception) -> int:
     problems = getattr(error, "problems", ())
     if isinstance(error, TorcError) and len(problems) > 1:
         # One mistake a line, file:line:column first, as editors and people expect of a compiler.
-        print(f"torc-supervise: error: {len(problems)} mistakes; nothing was started\n{error}", file=sys.stderr)
+        print(
+            f"torc-supervise: error: {len(problems)} mistakes; nothing was started\n{error}", file=sys.stderr
+        )
         return error.exit_code
     if isinstance(error, TorcError):
         print(f"torc-supervise: error: {error}", file=sys.stderr)

@@ -25,8 +25,14 @@ Exit = Exited | Signaled
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Resource usage of a process and all descendants that were waited for (wait4(2), getrusage(2))."""
+    """Resource usage of a process and all descendants that were waited for (wait4(2), getrusage(2)).
+
+    ``max_rss_is_bound``: the figure only says that the process used no more.  Linux carries the largest resident size
+    over an exec (fs/exec.c, setmax_mm_hiwater_rss), so a spawned process starts with that of its spawner: what is not
+    above our own is ours.
+    """
 
     max_rss_bytes: int
     user_cpu_seconds: float
     system_cpu_seconds: float
+    max_rss_is_bound: bool = False

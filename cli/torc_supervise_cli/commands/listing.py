@@ -98,6 +98,14 @@ def _workflow_cells(row: dict[str, Any]) -> tuple[object, ...]:
     return (*(row[name] for name in names), created, counts_text(row["jobs_by_status"]))
 
 
+def _memory_text(row: dict[str, Any]) -> str | None:
+    """The larger of what the sampler and wait4 saw; "< 38 MiB" where all we know is a bound."""
+    sampled, largest = row["peak_memory_bytes"], row["max_rss_bytes"]
+    if largest is None or not row["max_rss_is_bound"]:
+        return bytes_text(max(sampled or 0, largest or 0) or None)
+    return bytes_text(sampled) if sampled is not None else f"< {bytes_text(largest)}"
+
+
 def _result_cells(row: dict[str, Any]) -> tuple[object, ...]:
     cpu = (row["user_cpu_seconds"] or 0.0) + (row["system_cpu_seconds"] or 0.0)
     return (
@@ -111,5 +119,5 @@ def _result_cells(row: dict[str, Any]) -> tuple[object, ...]:
         row["ended"],
         duration_text(row["exec_time_seconds"]),
         duration_text(cpu),
-        bytes_text(row["peak_memory_bytes"] or row["max_rss_bytes"]),
+        _memory_text(row),
     )

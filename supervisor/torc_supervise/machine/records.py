@@ -99,6 +99,7 @@ class JobEnded:
     start_time: str | None = None
     exec_time_seconds: float | None = None
     max_rss_bytes: int | None = None
+    max_rss_is_bound: bool | None = None  # true: no more than this; the figure is the supervisor's own
     user_cpu_seconds: float | None = None
     system_cpu_seconds: float | None = None
     peak_memory_bytes: int | None = None

@@ -83,6 +83,7 @@ def job_ended(
         start_time=key.start_time,
         exec_time_seconds=round(outcome.ended - started, 6),
         max_rss_bytes=usage.max_rss_bytes if usage else None,
+        max_rss_is_bound=(usage.max_rss_is_bound or None) if usage else None,
         user_cpu_seconds=usage.user_cpu_seconds if usage else None,
         system_cpu_seconds=usage.system_cpu_seconds if usage else None,
         leftovers=outcome.leftovers or None,

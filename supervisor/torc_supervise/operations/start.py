@@ -42,7 +42,9 @@ def run_new(
         raise again.missing_inputs_error(missing)
     with create_workflow(output, lambda new: again.first_record(workflow, new), "run", say) as opened:
         count = len(workflow.jobs)
-        say(f"workflow {opened.state.workflow_id} '{workflow.name}': {count} {'job' if count == 1 else 'jobs'}")
+        say(
+            f"workflow {opened.state.workflow_id} '{workflow.name}': {count} {'job' if count == 1 else 'jobs'}"
+        )
         return _started(opened, run(opened, options, machine, say), {}, created=True)
 
 

@@ -13,6 +13,7 @@ shows every stray.  No strays: every group with a dead leader is empty.  Otherwi
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -169,7 +170,8 @@ def _collect(pid: int) -> tuple[Exit, Usage]:
         exit_ = Signaled(os.WTERMSIG(status), os.WCOREDUMP(status))
     else:
         exit_ = Exited(os.WEXITSTATUS(status))
-    return exit_, Usage(usage.ru_maxrss * 1024, usage.ru_utime, usage.ru_stime)
+    is_bound = usage.ru_maxrss <= resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return exit_, Usage(usage.ru_maxrss * 1024, usage.ru_utime, usage.ru_stime, is_bound)
 
 
 def _own_children() -> list[int]:

@@ -145,6 +145,7 @@ def result_row(state: WorkflowState, files: WorkflowFiles, t: str, result: JobEn
         "start_time": result.start_time,
         "completion_time": t,
         "max_rss_bytes": result.max_rss_bytes,
+        "max_rss_is_bound": bool(result.max_rss_is_bound),
         "user_cpu_seconds": result.user_cpu_seconds,
         "system_cpu_seconds": result.system_cpu_seconds,
         "peak_memory_bytes": result.peak_memory_bytes,
