@@ -622,3 +622,16 @@ def test_the_ending_says_how_many_were_asked_and_how_long_it_may_take() -> None:
     assert "1 job asked to save, 1 killed, waiting up to 30 s" in world.said[-1]
     assert record.why == StopReason.SIGNAL
     assert world.signals(2) == [(1.0, "SIGKILL")]
+
+
+def test_p13_a_wall_clock_that_jumps_moves_no_deadline() -> None:
+    """Control: the records do carry its times."""
+
+    class Jumping(World):
+        def _at(self) -> None:
+            self.supervision.at(self.now, f"2026-01-01T{99 - self.turns % 90:02d}")  # runs backwards
+
+    worlds = [kind(job(1), programs={1: DEAF}, end=600.0).finish() for kind in (World, Jumping)]
+    assert worlds[0].signals(1) == worlds[1].signals(1) != []
+    assert worlds[0].result(1).start_time != worlds[1].result(1).start_time
+    assert worlds[0].result(1).exec_time_seconds == worlds[1].result(1).exec_time_seconds

@@ -78,7 +78,14 @@ def warning_codes() -> set[str]:
             continue  # there ``warn`` is about a workflow file, and has no code
         for call, called in calls(path):
             first = call.args[0] if call.args else None
-            if called.rsplit(".", 1)[-1] in ("warn", "_on_trouble", "_report", "_tell_trouble", "Warned"):
+            if called.rsplit(".", 1)[-1] in (
+                "warn",
+                "_warn",
+                "_on_trouble",
+                "_report",
+                "_tell_trouble",
+                "Warned",
+            ):
                 codes |= {c.value for c in call.args[:2] if _is_code(c)}  # type: ignore[attr-defined]
             elif isinstance(first, ast.Constant) and first.value == "W":
                 body = call.args[1]
