@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from torc_supervise.environment import RunEnvironment
@@ -29,5 +30,5 @@ class Launcher:
         command = f"{job.invocation_script} {job.command}" if job.invocation_script else job.command
         mode = job.stdio or self.environment.workflow.execution.stdio
         stdout, stderr = stdio_paths(self.files, mode, job.job_id, run_id, attempt_id)
-        argv = command_line(self.bash, command, stdout, stderr)
+        argv = command_line(self.bash, command, stdout, stderr, os.getpid())
         return kernel.spawn(argv, self.environment.of(job, run_id, attempt_id, gpus))

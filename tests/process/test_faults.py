@@ -237,6 +237,27 @@ def test_p10_the_keeper_ends_and_records_the_jobs_of_a_killed_parent(bench: Benc
     assert [line for line in bench.said.drain() if "plain" in line] == [], "it cannot save: no SIGTERM"
 
 
+@pytest.mark.parametrize("started", [1, 2, 5, 10, 20, 40])
+def test_p10_no_job_of_a_burst_of_starts_outlives_a_killed_parent(bench: Bench, started: int) -> None:
+    """The parent dies in the middle of a spawn, most of the times: nobody was told of that job."""
+    supervisor = bench.start(*(job(f"j{i}", SLEEPS) for i in range(100)))
+    bench.said.expect(started, "ready", unless_gone=supervisor.pid)
+    keeper = supervisor.keeper()
+    supervisor.signal(signal.SIGKILL)
+    waiting.wait_for_end(keeper)
+    waiting.wait_until(lambda: not bench.leftovers(), f"they outlived it: {bench.leftovers()}")
+    supervisor.journal().results()
+
+
+def test_p10_a_daemon_does_not_outlive_a_killed_parent(bench: Bench) -> None:
+    supervisor = bench.start(
+        job("starts", f"{HOLD} setsid sh -c '{say('daemon')} sleep 1000; true' & sleep 1000")
+    )
+    bench.said.expect(starting_with="daemon", unless_gone=supervisor.pid)
+    supervisor.signal(signal.SIGKILL)
+    bench.held.wait()
+
+
 def test_p10_control_with_both_killed_the_jobs_go_on_until_the_next_open(bench: Bench) -> None:
     supervisor = bench.start(job("saves", child("saver.py", "checkpoint", "-")), job("gone", SLEEPS))
     ready = bench.said.expect(2, "ready", unless_gone=supervisor.pid)

@@ -232,7 +232,7 @@ class Keeper:
                 self._fold(line)
             self._writer.put([line], self._seq)
 
-        LastWill(self._state, self._wall, write, self._speaker.say).execute()
+        LastWill(self._state, self._wall, write, self._speaker.say, output=self._files.output).execute()
 
     def _inherit_lock(self) -> None:
         """Put our name on the lock: its owner is dead, and nobody may take the workflow over while we write.

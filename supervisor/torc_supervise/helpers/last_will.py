@@ -10,10 +10,12 @@ from __future__ import annotations
 import os
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from signal import SIGCONT, SIGKILL, Signals
 
+from torc_supervise import environment
 from torc_supervise.errors import EXIT_RESUME
+from torc_supervise.helpers.hunt import Hunt
 from torc_supervise.machine import deadlines
 from torc_supervise.machine import records as r
 from torc_supervise.machine.deadlines import WallTime
@@ -41,11 +43,13 @@ class LastWill:
         say: Callable[[str], None],
         *,
         look: bool = True,
+        output: str | None = None,
     ) -> None:
         self._state, self._wall, self._write, self._say = state, wall, write, say
         self._look = (
             look  # False: the jobs ran on another host or before a reboot, nothing of them can be here
         )
+        self._output = output  # the output directory; None not to look for what is not on the books
         self._boot_offset = clock.boot_offset()
 
     def execute(self) -> None:
@@ -56,6 +60,8 @@ class LastWill:
             self._say(f"the supervisor was killed: ending its {len(attempts)} running jobs")
         now = time.monotonic()
         kill_at = {job_id: self._ask(self._state.job(job_id), live, now) for job_id, live in attempts.items()}
+        # Jobs that were started in the very moment of the parent's death; what left the group of a job stays with it.
+        unrecorded = self._hunt(spared=attempts)
         killed: set[int] = set()
         while attempts:
             members = self._members(attempts)
@@ -73,8 +79,26 @@ class LastWill:
                 watched = [pid for job_id in attempts for pid in members[job_id]]
                 _wait_for_any(watched, min(kill_at[j] for j in attempts) - now)
         state = self._state
+        found = 0
+        for hunt in (unrecorded, self._hunt(spared=())):
+            if hunt is not None:
+                hunt.join()
+                found += hunt.found
+        if found:
+            noun = "process" if found == 1 else "processes"
+            message = f"{found} {noun} of the run were in no job's group and were killed"
+            self._write(r.Warned(state.run_id, "escaped", message))
+            self._say(f"warning: {message}")
         if state.run_is_open:
             self._write(r.RunEnded(state.run_id, state.outcome().value, EXIT_RESUME))
+
+    def _hunt(self, spared: Iterable[int]) -> Hunt | None:
+        """Begin to end all processes of this run but those of the spared jobs."""
+        if self._output is None or not self._look:
+            return None
+        marks = environment.marks(self._output, self._state.workflow_id, self._state.run_id)
+        entries = [f"TORC_JOB_ID={job_id}" for job_id in spared]
+        return Hunt(list(map(os.fsencode, marks)), list(map(os.fsencode, entries)), UNKILLABLE_AFTER)
 
     def _record_lost(self, attempts: dict[int, LiveAttempt]) -> None:
         """Those of which nothing is there any more: they ended, and nobody saw how."""

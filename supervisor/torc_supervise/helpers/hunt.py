@@ -1,0 +1,82 @@
+"""Hunt: processes of a run that nobody has on the books, found by what they carry in their environment.
+
+Only for the last will.  Reading another process's environment may wait for that process where it is stuck in the
+kernel, so this runs in a thread that nobody waits for without a limit, and never in the parent (P8).
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import threading
+import time
+from collections.abc import Collection, Iterator
+
+LOOK_AGAIN_AFTER = 0.2  # seconds, where not every process can be watched
+
+
+class Hunt:
+    """Ends every process whose environment has all of ``marks`` and none of ``spared``, and what it forks meanwhile.
+
+    Each mark is a whole entry, ``NAME=value``.  ``found`` counts the processes that were killed.
+    """
+
+    def __init__(self, marks: Collection[bytes], spared: Collection[bytes], seconds: float) -> None:
+        self.found = 0
+        self._marks = frozenset(marks)
+        self._spared = frozenset(spared)
+        self._until = time.monotonic() + seconds
+        self._seconds = seconds
+        self._thread = threading.Thread(target=self._work, name="hunt", daemon=True)
+        self._thread.start()
+
+    def join(self) -> None:
+        """Wait until nothing is left, or until the time is up."""
+        self._thread.join(self._seconds)
+
+    def _work(self) -> None:
+        killed: set[int] = set()
+        while time.monotonic() < self._until:
+            left = list(self._marked())
+            if not left:
+                break
+            poll = select.poll()
+            descriptors = [descriptor for pid in left if (descriptor := self._kill(pid)) is not None]
+            for descriptor in descriptors:
+                poll.register(descriptor, select.POLLIN)
+            poll.poll(LOOK_AGAIN_AFTER * 1000)
+            for descriptor in descriptors:
+                os.close(descriptor)
+            killed.update(left)
+            self.found = len(killed)
+
+    def _marked(self) -> Iterator[int]:
+        for name in os.listdir("/proc"):
+            if name.isdigit() and int(name) != os.getpid() and self._is_marked(int(name)):
+                yield int(name)
+
+    def _is_marked(self, pid: int) -> bool:
+        try:
+            with open(f"/proc/{pid}/environ", "rb") as file:
+                entries = set(file.read().split(b"\0"))
+        except OSError:
+            return False  # gone, or another user's
+        return self._marks <= entries and not self._spared & entries
+
+    def _kill(self, pid: int) -> int | None:
+        """SIGKILL; returns a descriptor that becomes readable when it is dead.
+
+        Race: the process ended, and its number was given to another one after we had read its environment.  The
+        descriptor holds the process; what it holds is looked at once more before the signal goes through it.
+        """
+        try:
+            descriptor = os.pidfd_open(pid)
+        except OSError:
+            return None
+        if self._is_marked(pid):
+            try:
+                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+            except OSError:
+                pass  # it has just ended
+        return descriptor
