@@ -9,15 +9,6 @@ from torc_supervise.machine import deadlines
 from torc_supervise.workflow.model import Job, Workflow
 
 
-def marks(output_directory: str, workflow_id: int, run_id: int) -> tuple[str, ...]:
-    """Entries that every process of one run has in its environment, and no process of another run."""
-    return (
-        f"TORC_OUTPUT_DIR={output_directory}",
-        f"TORC_WORKFLOW_ID={workflow_id}",
-        f"TORC_RUN_ID={run_id}",
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class RunEnvironment:
     """What is the same for all jobs of a run.

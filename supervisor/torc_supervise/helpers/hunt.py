@@ -13,7 +13,24 @@ import threading
 import time
 from collections.abc import Collection, Iterator
 
+from torc_supervise.posix.groups import signal_descriptor
+
 LOOK_AGAIN_AFTER = 0.2  # seconds, where not every process can be watched
+
+
+def marks(output_directory: str, workflow_id: int, run_id: int) -> list[bytes]:
+    """Entries that every process of one run has in its environment (``RunEnvironment.of``), and of no other run."""
+    entries = (
+        f"TORC_OUTPUT_DIR={output_directory}",
+        f"TORC_WORKFLOW_ID={workflow_id}",
+        f"TORC_RUN_ID={run_id}",
+    )
+    return list(map(os.fsencode, entries))
+
+
+def job_mark(job_id: int) -> bytes:
+    """The entry that all processes of one job have."""
+    return b"TORC_JOB_ID=%d" % job_id
 
 
 class Hunt:
@@ -31,9 +48,10 @@ class Hunt:
         self._thread = threading.Thread(target=self._work, name="hunt", daemon=True)
         self._thread.start()
 
-    def join(self) -> None:
-        """Wait until nothing is left, or until the time is up."""
+    def finish(self) -> int:
+        """Wait until nothing is left, or until the time is up; returns how many were killed."""
         self._thread.join(self._seconds)
+        return self.found
 
     def _work(self) -> None:
         killed: set[int] = set()
@@ -75,8 +93,5 @@ class Hunt:
         except OSError:
             return None
         if self._is_marked(pid):
-            try:
-                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-            except OSError:
-                pass  # it has just ended
+            signal_descriptor(descriptor, signal.SIGKILL)
         return descriptor

@@ -13,9 +13,8 @@ import time
 from collections.abc import Callable, Iterable
 from signal import SIGCONT, SIGKILL, Signals
 
-from torc_supervise import environment
 from torc_supervise.errors import EXIT_RESUME
-from torc_supervise.helpers.hunt import Hunt
+from torc_supervise.helpers import hunt
 from torc_supervise.machine import deadlines
 from torc_supervise.machine import records as r
 from torc_supervise.machine.deadlines import WallTime
@@ -79,11 +78,8 @@ class LastWill:
                 watched = [pid for job_id in attempts for pid in members[job_id]]
                 _wait_for_any(watched, min(kill_at[j] for j in attempts) - now)
         state = self._state
-        found = 0
-        for hunt in (unrecorded, self._hunt(spared=())):
-            if hunt is not None:
-                hunt.join()
-                found += hunt.found
+        hunts = (unrecorded, self._hunt(spared=()))
+        found = sum(each.finish() for each in hunts if each is not None)
         if found:
             noun = "process" if found == 1 else "processes"
             message = f"{found} {noun} of the run were in no job's group and were killed"
@@ -92,13 +88,13 @@ class LastWill:
         if state.run_is_open:
             self._write(r.RunEnded(state.run_id, state.outcome().value, EXIT_RESUME))
 
-    def _hunt(self, spared: Iterable[int]) -> Hunt | None:
+    def _hunt(self, spared: Iterable[int]) -> hunt.Hunt | None:
         """Begin to end all processes of this run but those of the spared jobs."""
         if self._output is None or not self._look:
             return None
-        marks = environment.marks(self._output, self._state.workflow_id, self._state.run_id)
-        entries = [f"TORC_JOB_ID={job_id}" for job_id in spared]
-        return Hunt(list(map(os.fsencode, marks)), list(map(os.fsencode, entries)), UNKILLABLE_AFTER)
+        state = self._state
+        ours = hunt.marks(self._output, state.workflow_id, state.run_id)
+        return hunt.Hunt(ours, [hunt.job_mark(job_id) for job_id in spared], UNKILLABLE_AFTER)
 
     def _record_lost(self, attempts: dict[int, LiveAttempt]) -> None:
         """Those of which nothing is there any more: they ended, and nobody saw how."""

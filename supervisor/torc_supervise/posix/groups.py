@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from enum import Enum
 
 
@@ -26,6 +27,17 @@ def signal_process(pid: int, signum: int) -> Delivery:
     if pid <= 1:
         raise ValueError(f"not a job's process: {pid}")
     return _deliver(pid, signum)
+
+
+def signal_descriptor(descriptor: int, signum: int) -> Delivery:
+    """pidfd_send_signal(2): to the process that a pidfd holds, whoever has its number by now."""
+    try:
+        signal.pidfd_send_signal(descriptor, signum)
+    except ProcessLookupError:
+        return Delivery.NO_SUCH_GROUP
+    except PermissionError:
+        return Delivery.NOT_PERMITTED
+    return Delivery.SENT
 
 
 def _deliver(target: int, signum: int) -> Delivery:
