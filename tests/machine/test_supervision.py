@@ -349,6 +349,14 @@ def test_a_supervisor_that_was_held_up_still_gives_the_grace_that_time_allows() 
     assert world.result(1).ended == "in_grace"
 
 
+def test_a_supervisor_that_was_held_up_for_a_part_of_the_grace_gives_the_whole_of_it() -> None:
+    limited = job(1, requirements=Requirements(runtime_seconds=3.0))
+    world = World(limited, programs={1: DEAF})
+    world.jump(20.0)
+    world.finish()
+    assert world.signals(1) == [(20.0, "SIGTERM"), (20.0, "SIGCONT"), (50.0, "SIGKILL")]
+
+
 def test_p12_a_supervisor_that_wakes_after_the_end_kills_what_is_left() -> None:
     world = World(job(1), end=3600.0, programs={1: DEAF}).until(10.0)
     world.jump(5000.0)

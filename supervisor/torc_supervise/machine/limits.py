@@ -46,10 +46,10 @@ class Limits:
     def clock(self, phase: p.Phase, now: float) -> ClockReached | StopAsked:
         """The news that a deadline of the phase has come.
 
-        Where the supervisor itself was held up until even the SIGKILL of a job is due that nobody asked to end, it
-        gets its grace after all, as far as time is left: asked and killed in one instant it could save nothing.
+        A job is asked at the moment that its grace was counted from.  Where the supervisor itself was held up, the
+        grace counts from now, as far as time is left: asked and killed in one instant a job could save nothing.
         """
-        if not (isinstance(phase, p.Running) and now >= phase.ask_kill_at > phase.ask_at):
+        if not (isinstance(phase, p.Running) and now > phase.ask_at):
             return ClockReached()
         return StopAsked(phase.ask_why, min(now + phase.policy.grace, self.kill_at(phase.policy, now)))
 
