@@ -514,6 +514,13 @@ def test_p3_the_zombie_of_an_abandoned_job_is_collected_when_its_last_member_die
     assert world.groups[world.by_job[1][0]].reaped
 
 
+def test_p12_unkillable_leftovers_free_the_resources_of_their_job() -> None:
+    program = Program(seconds=2.0, children=(NEVER,), children_ignore=True, dies_after_kill=NEVER)
+    world = World(job(1), job(2), capacity=Capacity(1, 1 << 40, 0), programs={1: program}).finish()
+    assert [at - world.start for at, _ in world.starts] == [0.0, 2.0 + 5.0 + 10.0]
+    assert world.scheduler.holding == 0
+
+
 @pytest.mark.parametrize("asked_at", [5.0, 12.0, 200.0])
 def test_p12_a_hung_file_system_does_not_hold_up_a_run_that_wants_to_end(asked_at: float) -> None:
     hung = Program(verify_after=NEVER)
