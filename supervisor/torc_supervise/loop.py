@@ -227,7 +227,7 @@ class Loop:
             else:  # abandoned twice over; nobody's business any more
                 self._kernel.collect(pgid)
         for pgid in draining:
-            if pgid in sweep.members:
+            if pgid in sweep.members and pgid in supervision.groups:
                 supervision.on_group_changed(pgid, len(sweep.members[pgid]))
         self._note_dead_helpers(sweep)
         for pid in sweep.strangers - self._watched.keys():
@@ -270,8 +270,8 @@ class Loop:
             self._keeper.before_signals()
             for order in orders:
                 match order:
-                    case Write(record=record):
-                        self._keeper.write(self._kernel.wall(), self._kernel.monotonic(), record)
+                    case Write(record=record, t=t, mono=mono):
+                        self._keeper.write(t, mono, record)
                     case Order(job_id=job_id, action=action):
                         self._perform(job_id, action)
                     case Start():

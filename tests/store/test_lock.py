@@ -5,10 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
-from dataclasses import replace
+from dataclasses import asdict, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import orjson
 import pytest
 
 from torc_supervise.errors import WorkflowBusy
@@ -83,13 +84,24 @@ def test_release_removes_only_our_own(path: str) -> None:
     assert read_owner(path) is None
 
 
-def test_a_lock_given_to_another_process_keeps_its_nonce(path: str) -> None:
+def test_a_lock_that_names_the_keeper_keeps_its_nonce(path: str) -> None:
     held, _ = acquire(path, owner(2), alive)
-    held.give_to(33, 333)
+    held.name_keeper(33, 333)
     now = read_owner(path)
     assert now is not None
-    assert (now.pid, now.start_ticks, now.nonce) == (33, 333, held.owner.nonce)
+    assert (now.pid, now.keeper_pid, now.keeper_ticks, now.nonce) == (2, 33, 333, held.owner.nonce)
+    assert "its keeper 33" in now.describe()
     held.release()
+    assert read_owner(path) is None
+
+
+def test_a_lock_that_is_left_to_the_keeper_is_released_by_it_alone(path: str) -> None:
+    held, _ = acquire(path, owner(2), alive)
+    keepers = Lock(path, held.owner)  # as the fork has it
+    held.leave_to_keeper()
+    held.release()
+    assert read_owner(path) is not None
+    keepers.release()
     assert read_owner(path) is None
 
 
@@ -163,6 +175,13 @@ def test_only_one_of_many_takes_a_free_lock(path: str, attempt: int) -> None:
     assert race(path, 8).count("won") == 1
 
 
+def _write_as(path: str, owner: Owner) -> None:
+    """Replace a lock by one of another owner with the same nonce."""
+    temporary = f"{path}.{os.getpid()}"
+    Path(temporary).write_bytes(orjson.dumps(asdict(owner)))
+    os.rename(temporary, path)
+
+
 def _contend(path: str, pid: int, go: Connection, out: Connection) -> None:
     go.recv()
     wins = 0
@@ -180,7 +199,7 @@ def _contend(path: str, pid: int, go: Connection, out: Connection) -> None:
         if wins % 3:
             held.release()
         else:  # die with the lock held: the next one takes it over
-            Lock(path, held.owner).give_to(DEAD.pid, 1)
+            _write_as(path, replace(held.owner, pid=DEAD.pid, start_ticks=1))
     out.send(wins)
 
 

@@ -370,7 +370,10 @@ def test_stdio_files_go_where_the_modes_say(cli: Cli) -> None:
         f"  - {{name: {mode}, command: echo out; echo err >&2, stdio: {{mode: {mode}}}}}"
         for mode in ("separate", "combined", "no_stdout", "no_stderr", "none")
     )
-    cli.write("w.yaml", f"name: w\njobs:\n{jobs}\n  - {{name: gone, command: echo x, stdio: {{delete_on_success: true}}}}\n")
+    cli.write(
+        "w.yaml",
+        f"name: w\njobs:\n{jobs}\n  - {{name: gone, command: echo x, stdio: {{delete_on_success: true}}}}\n",
+    )
     assert cli.run("run", "w.yaml").code == 0
     files = {path.name: path.read_text() for path in (cli.directory / "torc_output" / "job_stdio").iterdir()}
     assert files == {

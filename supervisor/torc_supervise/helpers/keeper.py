@@ -33,7 +33,7 @@ from torc_supervise.posix.identity import own_identity
 from torc_supervise.store import view
 from torc_supervise.store.journal import Journal
 from torc_supervise.store.layout import WorkflowFiles
-from torc_supervise.store.lock import Lock, read_owner
+from torc_supervise.store.lock import Lock
 from torc_supervise.store.records import decode, encode
 
 LAST_WORDS_LIMIT = 2.0  # seconds for a terminal or file system that does not take our last words
@@ -49,7 +49,7 @@ class KeeperSetup:
     wall: WallTime
     unacknowledged: tuple[tuple[int, bytes], ...] = ()  # (seq, line), already folded into ``state``
     progress: bool = False
-    host: str = ""
+    parent_pid: int = 0
 
 
 class Keeper:
@@ -57,7 +57,7 @@ class Keeper:
 
     def __init__(self, setup: KeeperSetup, parent: socket.socket) -> None:
         self._files, self._state, self._lock = setup.files, setup.state, setup.lock
-        self._host, self._wall = setup.host, setup.wall
+        self._wall = setup.wall
         self._parent = parent
         self._seq = 0
         self._selector = selectors.DefaultSelector()
@@ -65,10 +65,12 @@ class Keeper:
         self._to_parent = threading.Lock()
         self._leaving = False
         self._parent_alive = True
+        self._parent_pid = setup.parent_pid
         self._began = time.monotonic()
         self._speaker = Speaker(self._progress if setup.progress else None)
         self._inspector = Inspector(self._tell_verified)
         self._control = self._open_control()
+        self._sign_lock()
         self._journal = Journal(self._files.journal)
         self._writer = Writer(
             self._journal,
@@ -94,7 +96,6 @@ class Keeper:
                 self._take(lines)
                 if reader.ended and not self._leaving:
                     self._parent_alive = False
-                    threading.Thread(target=self._inherit_lock, name="heir", daemon=True).start()
                     self._execute_last_will()
                     self._leaving = True
         self._finish()
@@ -234,25 +235,27 @@ class Keeper:
 
         LastWill(self._state, self._wall, write, self._speaker.say, output=self._files.output).execute()
 
-    def _inherit_lock(self) -> None:
-        """Put our name on the lock: its owner is dead, and nobody may take the workflow over while we write.
+    def _sign_lock(self) -> None:
+        """Put our name on the lock, so that nobody takes the workflow over while we write for a parent that is dead.
 
-        In a thread, because a file system that hangs must not hold up the jobs' signals.  Somebody who was faster
-        ends the jobs and records them as we would; two must not write, so we leave.
+        Race: the parent was killed before we came here and somebody took over.  Two must not write: we leave, and the
+        new owner ends and records what there is.  A lock that cannot be written is no reason not to run.
         Test: test_faults.py::test_p10_a_workflow_is_not_taken_over_while_the_keeper_of_a_killed_parent_still_writes.
         """
-        holder = read_owner(self._files.lock)
-        if holder is None or holder.nonce != self._lock.owner.nonce:
+        if not self._lock.is_ours():
             os._exit(75)
         me = own_identity()
-        self._lock.give_to(me.pid, me.start_ticks)
+        try:
+            self._lock.name_keeper(me.pid, me.start_ticks)
+        except OSError as error:
+            self._tell_trouble("lock_not_written", f"{self._files.lock}: {error.strerror}")
 
     def _finish(self) -> None:
         if self._control is not None:
             self._control.close()
         self._writer.leave()
         self._writer.join()
-        if not self._parent_alive:
+        if os.getppid() != self._parent_pid:  # it was killed, or could not wait for us any longer
             self._lock.release()
         self._inspector.finish(LAST_WORDS_LIMIT)
         self._speaker.finish(LAST_WORDS_LIMIT)

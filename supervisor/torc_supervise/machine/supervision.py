@@ -104,10 +104,10 @@ class Supervision:
         return self._by_pgid
 
     def draining(self) -> Iterator[int]:
-        """Groups whose leader is gone and which still have members, as far as we know."""
+        """Groups that may have members without their leader; of an abandoned one nobody knows."""
         for pgid, job_id in self._by_pgid.items():
             phase = self._phases[job_id]
-            if p.leader_gone(phase):
+            if p.leader_gone(phase) or isinstance(phase, p.Abandoned):
                 yield pgid
 
     def phase(self, job_id: JobId) -> p.Phase | None:

@@ -126,7 +126,12 @@ def _lock(files: WorkflowFiles, command: str, say: Say) -> Lock:
 
 
 def _is_alive(owner: Owner) -> bool:
-    return may_be_alive(Identity(owner.host, owner.boot_id, owner.pid, owner.start_ticks))
+    """The supervisor or its keeper."""
+    if may_be_alive(Identity(owner.host, owner.boot_id, owner.pid, owner.start_ticks)):
+        return True
+    if owner.keeper_pid is None:
+        return False
+    return may_be_alive(Identity(owner.host, owner.boot_id, owner.keeper_pid, owner.keeper_ticks))
 
 
 def _end_what_was_lost(opened: OpenWorkflow, say: Say) -> None:
@@ -138,7 +143,7 @@ def _end_what_was_lost(opened: OpenWorkflow, say: Say) -> None:
     same_boot = info.record.host == here.host and info.record.boot_id == here.boot_id
     if state.live:
         say(f"the last supervisor was lost; {len(state.live)} jobs have no result: they are recorded as lost")
-    LastWill(state, WallTime(), opened.append, say, look=same_boot).execute()
+    LastWill(state, WallTime(), opened.append, say, look=same_boot, output=opened.files.output).execute()
 
 
 def files_seen(workflow: Workflow) -> dict[str, int]:

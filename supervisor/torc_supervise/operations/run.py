@@ -138,7 +138,9 @@ def run(opened: OpenWorkflow, options: RunOptions, machine: Machine, say: Callab
     kernel = RealKernel()
     gc.collect()
     gc.freeze()  # what is loaded by now is never garbage: keep the collector, and copy-on-write, away from it
-    setup = KeeperSetup(opened.files, state, opened.lock, wall, progress=options.progress)
+    setup = KeeperSetup(
+        opened.files, state, opened.lock, wall, progress=options.progress, parent_pid=os.getpid()
+    )
     keeper = KeeperLink(setup, opened.seq, kernel.reaper.add_helper)
     sampler = _start_sampler(state.workflow, [keeper.channel.fileno()], kernel)
     supervision = Supervision(state, Scheduler(machine.capacity, state.workflow.jobs_sort_method), wall)
@@ -162,6 +164,9 @@ def run(opened: OpenWorkflow, options: RunOptions, machine: Machine, say: Callab
             supervision.end(r.RunEnded(state.run_id, final.value, EXIT_CODES[final]))
             loop.write_now()
             confirmed = _leave(loop, keeper, wall, say)
+            if not confirmed:
+                opened.lock.leave_to_keeper()
+            wakeup.ignore_from_now_on()
         finally:
             loop.close()
     code = EXIT_CODES[final] if confirmed else EXIT_OURS

@@ -25,6 +25,7 @@ class Wakeup:
         self._writer.setblocking(False)
         self._previous: dict[int, signal._HANDLER] = {}
         self._previous_fd = -1
+        self._ignore = False
 
     def __enter__(self) -> Wakeup:
         self._previous_fd = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
@@ -42,9 +43,18 @@ class Wakeup:
         trace: TracebackType | None,
     ) -> None:
         for signum, handler in self._previous.items():
+            if self._ignore and signum != signal.SIGCHLD:
+                handler = signal.SIG_IGN
             signal.signal(signum, handler if handler is not None else signal.SIG_DFL)
         signal.set_wakeup_fd(self._previous_fd)
         self.close()
+
+    def ignore_from_now_on(self) -> None:
+        """Leave the termination signals ignored: the run is over, and its exit code is all that is still to be said.
+
+        Slurm signals more than once; the second one must not turn 75 into 143.
+        """
+        self._ignore = True
 
     def close(self) -> None:
         self._reader.close()

@@ -23,7 +23,10 @@ from torc_supervise.errors import WorkflowBusy
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who holds a workflow.  ``start_ticks`` is field 22 of /proc/PID/stat: pid and start time name a process."""
+    """Who holds a workflow, until supervisor and keeper are gone.
+
+    ``start_ticks`` is field 22 of /proc/PID/stat: pid and start time together name a process.
+    """
 
     host: str
     pid: int
@@ -33,9 +36,13 @@ class Owner:
     command: str  # "run", "reinitialize", ...
     slurm_job_id: str | None = None
     nonce: str = ""
+    keeper_pid: int | None = None  # of a run: it may write longer than its supervisor lives
+    keeper_ticks: int = 0
 
     def describe(self) -> str:
         where = f"pid {self.pid} on {self.host}"
+        if self.keeper_pid is not None:
+            where += f", its keeper {self.keeper_pid}"
         if self.slurm_job_id:
             where += f", Slurm job {self.slurm_job_id}"
         return f"'torc-supervise {self.command}' ({where}, since {self.started})"
@@ -46,19 +53,27 @@ class Lock:
 
     def __init__(self, path: str, owner: Owner) -> None:
         self._path = path
+        self._left = False
         self.owner = owner
 
     def release(self) -> None:
-        """Remove the lock, if it is still ours."""
-        current = read_owner(self._path)
-        if current is not None and current.nonce == self.owner.nonce:
+        """Remove the lock, if it is still ours and was not left to the keeper."""
+        if not self._left and self.is_ours():
             os.unlink(self._path)
 
-    def give_to(self, pid: int, start_ticks: int) -> None:
-        """Put another process's name on our lock (the process that outlives us)."""
-        self.owner = replace(self.owner, pid=pid, start_ticks=start_ticks)
+    def is_ours(self) -> bool:
+        current = read_owner(self._path)
+        return current is not None and current.nonce == self.owner.nonce
+
+    def name_keeper(self, pid: int, start_ticks: int) -> None:
+        """Put the keeper's name beside ours: whoever finds us dead must not write while it still does."""
+        self.owner = replace(self.owner, keeper_pid=pid, keeper_ticks=start_ticks)
         temporary = _write_temporary(self._path, self.owner)
         os.rename(temporary, self._path)
+
+    def leave_to_keeper(self) -> None:
+        """We go and it still writes: it releases the lock when it is done."""
+        self._left = True
 
 
 def acquire(path: str, owner: Owner, is_alive: Callable[[Owner], bool]) -> tuple[Lock, Owner | None]:
