@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         take_over_ids,
     )
     from torc_supervise.operations.reset import reset_status
-    from torc_supervise.operations.run import RunOptions, RunReport, check_fit, survey
+    from torc_supervise.operations.run import RunOptions, RunReport
     from torc_supervise.operations.start import Started, run_existing, run_new
     from torc_supervise.store.layout import DEFAULT_OUTPUT_DIRECTORY, find, workflow_ids
     from torc_supervise.workflow import Loaded, Plan, Problem, SpecError, json_schema, load, plan
@@ -62,7 +62,6 @@ __all__ = [
     "Workflow",
     "__version__",
     "cancel",
-    "check_fit",
     "content",
     "find",
     "follow",
@@ -80,7 +79,6 @@ __all__ = [
     "results",
     "run_existing",
     "run_new",
-    "survey",
     "take_over_ids",
     "workflow_ids",
     "workflows",
@@ -95,7 +93,7 @@ _HOMES = {
     "operations.opened": ("open_workflow",),
     "operations.reinitialize": ("ReinitializePlan", "plan_reinitialize", "reinitialize", "take_over_ids"),
     "operations.reset": ("reset_status",),
-    "operations.run": ("RunOptions", "RunReport", "check_fit", "survey"),
+    "operations.run": ("RunOptions", "RunReport"),
     "operations.start": ("Started", "run_existing", "run_new"),
     "store.layout": ("DEFAULT_OUTPUT_DIRECTORY", "find", "workflow_ids"),
     "workflow": ("Loaded", "Plan", "Problem", "SpecError", "json_schema", "load", "plan"),

@@ -64,7 +64,15 @@ def test_own_ask_of_a_job_started_at_100(
 
 @pytest.mark.parametrize(
     ("left", "headroom", "scale"),
-    [(3600.0, 60.0, 1.0), (180.0, 60.0, 1.0), (90.0, 30.0, 0.5), (0.0, 0.0, 0.0), (-5.0, 0.0, 0.0)],
+    [
+        (3600.0, 60.0, 1.0),
+        (180.0, 60.0, 1.0),
+        (90.0, 30.0, 1.0),  # the headroom gives way first
+        (60.0, 10.0, 1.0),
+        (30.0, 3.0, 17 / 30),  # then the grace
+        (0.0, 0.0, 0.0),
+        (-5.0, 0.0, 0.0),
+    ],
 )
 def test_a_short_allocation_scales_headroom_and_grace(left: float, headroom: float, scale: float) -> None:
     wall = fit(1000.0, 1000.0 + left, 60.0, 30.0)

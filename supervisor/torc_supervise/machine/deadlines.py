@@ -14,10 +14,13 @@ from dataclasses import dataclass, replace
 
 from torc_supervise.machine.phases import NEVER, Policy
 from torc_supervise.machine.status import StopReason
-from torc_supervise.workflow.model import ExecutionConfig, Job
+from torc_supervise.workflow.model import ExecutionConfig, Job, Workflow
 
-LARGEST_SHARE = 0.5
+LARGEST_SHARE = 2 / 3
 """Headroom and grace together take at most this share of a short allocation."""
+
+SMALLEST_HEADROOM = 0.1
+"""Share of a short allocation that stays headroom, when the headroom gives way to the grace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +44,19 @@ class WallTime:
 
 
 def fit(now: float, end: float, headroom: float, longest_grace: float) -> WallTime:
-    """Wall time with headroom and grace scaled down where they would eat more than half of what is left."""
+    """Wall time with headroom and grace shortened where they would eat too much of what is left.
+
+    The headroom gives way first: it is a reserve, while the grace is what a job needs to save.
+    """
     if end == NEVER:
         return WallTime()
-    allowed = max(0.0, end - now) * LARGEST_SHARE
-    wanted = headroom + longest_grace
-    scale = 1.0 if wanted <= allowed else allowed / wanted
-    return WallTime(end, headroom * scale, scale)
+    left = max(0.0, end - now)
+    allowed = left * LARGEST_SHARE
+    if headroom + longest_grace <= allowed:
+        return WallTime(end, headroom)
+    shortened = min(headroom, max(allowed - longest_grace, left * SMALLEST_HEADROOM))
+    scale = min(1.0, (allowed - shortened) / longest_grace) if longest_grace else 1.0
+    return WallTime(end, shortened, scale)
 
 
 def grace_of(job: Job, execution: ExecutionConfig) -> tuple[float, bool]:
@@ -55,6 +64,12 @@ def grace_of(job: Job, execution: ExecutionConfig) -> tuple[float, bool]:
     if job.sigterm_lead_seconds is not None:
         return job.sigterm_lead_seconds, True
     return execution.sigterm_lead_seconds, execution.sigterm_lead_stated
+
+
+def longest_grace(workflow: Workflow) -> float:
+    """The longest grace of the jobs that support termination; 0.0 if none does."""
+    graces = (grace_of(job, workflow.execution)[0] for job in workflow.jobs if job.supports_termination)
+    return max(graces, default=0.0)
 
 
 def scaled(policy: Policy, wall: WallTime) -> Policy:

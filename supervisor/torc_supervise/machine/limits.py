@@ -68,10 +68,8 @@ class Limits:
 
     @property
     def closing_at(self) -> float:
-        """From here on nothing is started, even if nothing that runs has to be asked yet."""
-        if not self.wall.known:
-            return p.NEVER
-        return self.wall.kill_at - self.execution.sigterm_lead_seconds * self.wall.grace_scale
+        """From here on nothing is started, even if nothing runs that would have to be asked."""
+        return self.wall.kill_at
 
     def verify_until(self, now: float) -> float:
         """How long a run that wants to end waits for a file system: half of what is left, a second at least (P12)."""

@@ -94,16 +94,43 @@ def announcement(what: str, why: StopReason, tally: Tally, *, hint: bool) -> str
         return f"{heading}: nothing is running"
     parts = []
     if asked:
-        parts.append(f"{asked} {'job' if asked == 1 else 'jobs'} asked to save")
+        parts.append(f"{jobs_text(asked)} asked to save")
     if killed:
-        parts.append(f"{killed} killed" if parts else f"{killed} {'job' if killed == 1 else 'jobs'} killed")
+        parts.append(f"{killed} killed" if parts else f"{jobs_text(killed)} killed")
     if waiting:
-        parts.append(f"{waiting} still computing until their own time")
+        parts.append(f"{waiting} to be asked nearer to the end")
     if asked or waiting:
-        parts.append(f"waiting up to {tally.seconds:.0f} s")
+        parts.append(f"waiting up to {seconds_text(tally.seconds)}")
     if hint and asked:
         parts.append("press Ctrl-C again to kill them at once")
     return f"{heading}: {', '.join(parts)}"
+
+
+def runtime_text(job: Job) -> str:
+    what = "asked to save" if job.supports_termination else "killed"
+    limit = job.requirements.runtime_seconds or 0.0
+    return f"job '{job.name}' has used up its runtime of {seconds_text(limit)}: {what}"
+
+
+def jobs_text(count: int) -> str:
+    return "1 job" if count == 1 else f"{count} jobs"
+
+
+def seconds_text(seconds: float) -> str:
+    """1.25 -> "1.2 s", 28 -> "28 s", 5329 -> "1:28:49"."""
+    if seconds < 10 and seconds != round(seconds):
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+
+
+def not_started_text(jobs: list[Job]) -> str:
+    names = ", ".join(f"'{job.name}'" for job in jobs[:3]) + (
+        f" and {len(jobs) - 3} more" if len(jobs) > 3 else ""
+    )
+    return f"not enough time was left to start {jobs_text(len(jobs))}: {names}"
 
 
 def memory_text(job: Job, used: int) -> str:

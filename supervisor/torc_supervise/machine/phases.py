@@ -197,7 +197,8 @@ def leader_gone(phase: Phase) -> bool:
 
 
 def gives_back(before: Phase, after: Phase) -> bool:
-    """Whether this change of phase frees what the job held of the machine: once, when nothing of it runs any more."""
+    """Whether this change of phase frees what the job held of the machine: once, when nothing of it runs
+    any more, or we have stopped waiting for it: one process that nobody can kill must not hold up a whole workflow."""
     return isinstance(after, Reaping) or (
         isinstance(after, Abandoned | Finished | PutBack)
         and isinstance(before, Starting | Killing | Lingering)

@@ -94,7 +94,9 @@ class WorkflowState:
             return RunState.CANCELED
         if counts[Status.TERMINATED]:
             return RunState.TERMINATED
-        if counts[Status.READY] or counts[Status.UNINITIALIZED] or counts[Status.RUNNING]:
+        if counts[Status.UNINITIALIZED]:
+            return RunState.READY  # they were reset: whoever runs it next begins with them
+        if counts[Status.READY] or counts[Status.RUNNING]:
             return RunState.READY if self.supervisor is None else RunState.TERMINATED
         return RunState.FAILED
 

@@ -125,6 +125,9 @@ class Supervision:
 
     def end(self, record: r.RunEnded) -> None:
         """The run is over; nothing may follow."""
+        left = self.state.ready_jobs() if self.state.counts[Status.READY] else []
+        if left and (self.ending is None or self.ending.why is StopReason.WALL_TIME):
+            self.warn("not_enough_time", o.not_started_text([self.state.job(job_id) for job_id in left]))
         self._write(record)
 
     def on_leader_exited(self, pgid: int, exit_: Exit, members: int) -> None:
@@ -184,7 +187,7 @@ class Supervision:
         if self._some_compute_on:
             self._begin_ending(StopReason.SIGNAL, name, hint=signum == SIGINT)
         else:
-            self._say(f"{name} received again: already ending, {self._unfinished()} jobs left")
+            self._say(f"{name} received again: already ending, {o.jobs_text(self._unfinished())} left")
 
     def on_cancel(self) -> None:
         """Somebody canceled the workflow: jobs that still run end as canceled."""
@@ -216,7 +219,10 @@ class Supervision:
         """Feed the clock to every phase whose deadline has come."""
         wall_time = False
         for job_id in self._timers.due(self._now):
-            self._feed(job_id, self._limits.clock(self._phases[job_id], self._now))
+            before = self._phases[job_id]
+            self._feed(job_id, self._limits.clock(before, self._now))
+            if isinstance(before, p.Running) and before.ask_why is StopReason.RUNTIME_LIMIT:
+                self._say(o.runtime_text(self.state.job(job_id)))
             wall_time = wall_time or self._was_asked_for_wall_time(job_id)
         # The first job that is asked because of wall time closes the run for new ones; others go on.
         if self.ending is None and (wall_time or self._now >= self._limits.closing_at):
@@ -273,7 +279,7 @@ class Supervision:
         live = [j for j, phase in self._phases.items() if isinstance(phase, _MAY_BE_KILLED)]
         for job_id in live:
             self._feed(job_id, e.KillAsked(self.ending.why))
-        self._say(f"second SIGINT: {len(live)} {'job' if len(live) == 1 else 'jobs'} killed at once")
+        self._say(f"second SIGINT: {o.jobs_text(len(live))} killed at once")
 
     def _feed(self, job_id: JobId, event: e.Event) -> None:
         """One step of one job, and what follows for the table, the books and the loop."""

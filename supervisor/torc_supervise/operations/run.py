@@ -101,27 +101,6 @@ def survey(options: RunOptions) -> Machine:
     return Machine(capacity, tuple(names))
 
 
-def check_fit(workflow: Workflow, capacity: Capacity) -> None:
-    """Refuse a workflow with jobs that can never start here, all of them at once.
-
-    Raises:
-        TorcError: naming each job and the limit it breaks.
-    """
-    found = [
-        (job.name, why) for job in workflow.jobs if (why := capacity.shortage(job.requirements)) is not None
-    ]
-    if not found:
-        return
-    lines = [f"job '{name}' {why}" for name, why in found[:10]]
-    if len(found) > 10:
-        lines.append(f"and {len(found) - 10} more jobs")
-    raise TorcError(
-        "this machine can never run it:\n  " + "\n  ".join(lines),
-        "run it on a larger one, lower the job's resource_requirements, or say what to count with: "
-        "--num-cpus, --memory-gb, --num-gpus, or --max-parallel-jobs to ignore amounts",
-    )
-
-
 def run(opened: OpenWorkflow, options: RunOptions, machine: Machine, say: Callable[[str], None]) -> RunReport:
     """Run what is ready and what becomes ready, until nothing is left or it has to end.
 
@@ -190,14 +169,13 @@ def wall_time(
 ) -> WallTime:
     """The end of the allocation with headroom and grace that fit it; says so where they had to be shortened."""
     execution = workflow.execution
-    graces = [deadlines.grace_of(job, execution)[0] for job in workflow.jobs if job.supports_termination]
-    longest = max(graces, default=0.0)
+    longest = deadlines.longest_grace(workflow)
     headroom = execution.sigkill_headroom_seconds
     wall = deadlines.fit(now, NEVER if time_limit is None else now + time_limit, headroom, longest)
-    if wall.grace_scale < 1.0:
+    if wall.known and (wall.grace_scale < 1.0 or wall.headroom < headroom):
         say(
             f"warning: a time limit of {time_limit:.0f} s is too short for a headroom of {headroom:.0f} s and a "
-            f"grace of {longest:.0f} s: shortened to {wall.headroom:.0f} s and {longest * wall.grace_scale:.0f} s"
+            f"grace of {longest:.0f} s: shortened to {wall.headroom:.1f} s and {longest * wall.grace_scale:.1f} s"
         )
     return wall
 

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from torc_supervise.machine.state import WorkflowState
-from torc_supervise.machine.status import Status, StopReason
+from torc_supervise.machine.status import SETTLED, Status, StopReason
 from torc_supervise.operations import reinitialize as again
+from torc_supervise.operations.fit import check_fit
 from torc_supervise.operations.opened import OpenWorkflow, create_workflow, files_seen, open_workflow
-from torc_supervise.operations.run import EXIT_CODES, RunOptions, RunReport, check_fit, run, survey
+from torc_supervise.operations.run import EXIT_CODES, RunOptions, RunReport, run, survey
 from torc_supervise.store import layout
-from torc_supervise.workflow.model import Workflow
+from torc_supervise.workflow.model import Job, Workflow
 
 Say = Callable[[str], None]
 
@@ -36,7 +37,7 @@ def run_new(
         TorcError: a job can never fit this machine, an input file is missing, the directory cannot be written.
     """
     machine = survey(options)
-    check_fit(workflow, machine.capacity)
+    check_fit(workflow.jobs, machine.capacity, options.time_limit)
     missing = again.missing_inputs(workflow, files_seen(workflow))
     if missing and not force:
         raise again.missing_inputs_error(missing)
@@ -60,10 +61,10 @@ def run_existing(
     with open_workflow(files, "run", say) as opened:
         state = opened.state
         machine = survey(options)
-        check_fit(state.workflow, machine.capacity)
+        plan = again.plan_reinitialize(state) if _needs_reinitialize(state) else None
+        check_fit(_still_to_run(state, plan), machine.capacity, options.time_limit)
         reset: dict[str, str] = {}
-        if _needs_reinitialize(state):
-            plan = again.plan_reinitialize(state)
+        if plan is not None:
             again.reinitialize(opened, plan, force=force)
             reset = {state.job(job_id).name: reason for job_id, reason in plan.reset.items()}
             say(f"run {state.run_id} of workflow {workflow_id} '{state.workflow.name}': {_summary(reset)}")
@@ -76,6 +77,14 @@ def _needs_reinitialize(state: WorkflowState) -> bool:
     if state.counts[Status.TERMINATED] or state.counts[Status.UNINITIALIZED]:
         return True
     return any(result.why == StopReason.CANCEL for _, result in state.results.values())
+
+
+def _still_to_run(state: WorkflowState, plan: again.ReinitializePlan | None) -> list[Job]:
+    """What has settled and is not reset needs no room any more."""
+    reset = plan.reset if plan is not None else {}
+    return [
+        job for job in state.workflow.jobs if job.job_id in reset or state.status[job.job_id] not in SETTLED
+    ]
 
 
 def _nothing_to_run(state: WorkflowState) -> RunReport:
