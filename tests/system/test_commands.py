@@ -388,3 +388,22 @@ def test_stdio_files_go_where_the_modes_say(cli: Cli) -> None:
 def test_the_journal_with_its_environments_is_for_its_owner_alone(finished: Cli) -> None:
     path = finished.directory / "torc_output" / "workflows" / "1" / "events.jsonl"
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_run_of_a_completed_workflow_says_that_its_inputs_have_changed(cli: Cli) -> None:
+    import os
+
+    path = cli.directory / "raw.txt"
+    path.write_text("1")
+    cli.write(
+        "w.yaml",
+        "name: w\nfiles: [{name: raw, path: raw.txt}]\njobs: [{name: a, command: ':', input_files: [raw]}]\n",
+    )
+    assert cli.run("run", "w.yaml").code == 0
+    idle = cli.run("run", "1")
+    assert idle.code == 0
+    assert "nothing of workflow 1 is left to run" in idle.err
+    os.utime(path, (1, 1))
+    changed = cli.run("run", "1")
+    assert "a: its input 'raw' (raw.txt) has changed" in changed.err
+    assert "torc-supervise reinitialize 1" in changed.err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from torc_supervise.machine.state import WorkflowState
 from torc_supervise.machine.status import SETTLED, Status, StopReason
@@ -11,7 +12,7 @@ from torc_supervise.operations import reinitialize as again
 from torc_supervise.operations.fit import check_fit
 from torc_supervise.operations.opened import OpenWorkflow, create_workflow, files_seen, open_workflow
 from torc_supervise.operations.run import EXIT_CODES, RunOptions, RunReport, run, survey
-from torc_supervise.store import layout
+from torc_supervise.store import layout, view
 from torc_supervise.workflow.model import Job, Workflow
 
 Say = Callable[[str], None]
@@ -24,7 +25,7 @@ class Started:
     report: RunReport
     output: str
     reset: dict[str, str]  # job name -> why it ran again
-    names: dict[int, str]
+    first_jobs: list[dict[str, Any]]  # rows as in the status document
     created: bool
 
 
@@ -61,14 +62,20 @@ def run_existing(
     with open_workflow(files, "run", say) as opened:
         state = opened.state
         machine = survey(options)
-        plan = again.plan_reinitialize(state) if _needs_reinitialize(state) else None
+        found = again.plan_reinitialize(state)
+        plan = found if _needs_reinitialize(state) else None
+        if plan is None and found.reset:
+            say(
+                f"warning: {_summary(_by_name(state, found))}; to do so: torc-supervise reinitialize {workflow_id}"
+            )
         check_fit(_still_to_run(state, plan), machine.capacity, options.time_limit)
         reset: dict[str, str] = {}
         if plan is not None:
             again.reinitialize(opened, plan, force=force)
-            reset = {state.job(job_id).name: reason for job_id, reason in plan.reset.items()}
+            reset = _by_name(state, plan)
             say(f"run {state.run_id} of workflow {workflow_id} '{state.workflow.name}': {_summary(reset)}")
         if not state.counts[Status.READY]:
+            say(f"nothing of workflow {workflow_id} is left to run")
             return _started(opened, _nothing_to_run(state), reset, created=False)
         return _started(opened, run(opened, options, machine, say), reset, created=False)
 
@@ -92,12 +99,18 @@ def _nothing_to_run(state: WorkflowState) -> RunReport:
     return RunReport(state.workflow_id, state.run_id, outcome, EXIT_CODES[outcome], dict(state.counts))
 
 
+def _by_name(state: WorkflowState, plan: again.ReinitializePlan) -> dict[str, str]:
+    return {state.job(job_id).name: reason for job_id, reason in plan.reset.items()}
+
+
 def _summary(reset: dict[str, str]) -> str:
-    shown = [f"{name} {reason}" for name, reason in list(reset.items())[:3]]
+    shown = [f"{name}: {reason}" for name, reason in list(reset.items())[:3]]
     more = len(reset) - len(shown)
-    return f"{len(reset)} to run again ({'; '.join(shown)}{f'; and {more} more' if more else ''})"
+    noun = "job has" if len(reset) == 1 else "jobs have"
+    return f"{len(reset)} {noun} to run again ({'; '.join(shown)}{f'; and {more} more' if more else ''})"
 
 
 def _started(opened: OpenWorkflow, report: RunReport, reset: dict[str, str], *, created: bool) -> Started:
-    names = {job.job_id: job.name for job in opened.state.workflow.jobs}
-    return Started(report, opened.files.output, reset, names, created)
+    # From memory: the run is over and its allocation may be as well, no time to wait for a file system.
+    rows = view.status_head(opened.state, opened.files, None)["first_jobs"]
+    return Started(report, opened.files.output, reset, rows, created)
