@@ -172,6 +172,11 @@ jobs:
     ]
     assert outline.widest is outline.stages[1]
     assert (outline.widest.num_cpus, outline.widest.memory_bytes, outline.widest.num_gpus) == (12, 6 << 30, 3)
+    assert [(stage.memory_bytes, stage.memory_not_stated) for stage in outline.stages] == [
+        (0, 2),
+        (6 << 30, 0),
+        (0, 1),
+    ]
     assert (outline.jobs, outline.dependencies, outline.supports_termination) == (6, 6, 1)
 
 

@@ -10,13 +10,17 @@ from torc_supervise.workflow.model import Job, Workflow
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Jobs that could all run at once, and what they ask for together; ``number`` counts from 1."""
+    """Jobs that could all run at once, and what they ask for together; ``number`` counts from 1.
+
+    ``memory_bytes`` is the sum of what jobs state, ``memory_not_stated`` counts the jobs that state none.
+    """
 
     number: int
     jobs: tuple[Job, ...]
     num_cpus: int
     memory_bytes: int
     num_gpus: int
+    memory_not_stated: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,7 @@ def _stage(number: int, jobs: list[Job]) -> Stage:
         number=number,
         jobs=tuple(jobs),
         num_cpus=sum(need.num_cpus for need in needs),
-        memory_bytes=sum(need.memory_bytes for need in needs),
+        memory_bytes=sum(need.memory_bytes for need in needs if need.memory_stated),
         num_gpus=sum(need.num_gpus for need in needs),
+        memory_not_stated=sum(not need.memory_stated for need in needs),
     )
