@@ -67,20 +67,23 @@ def test_stdin_goes_by_content(text: str) -> None:
         (b"[1]", "<stdin>:1:1: expected a map with 'name' and 'jobs' at the top, got a list"),
         (b"hello", "<stdin>:1:1: expected a map with 'name' and 'jobs' at the top, got the text 'hello'"),
         (b"# nothing\n", "<stdin>:1:1: expected a map with 'name' and 'jobs' at the top, got nothing (null)"),
-        (b"{name: 'w', jobs: [1}", "<stdin>:1:21: expected ',' or ']', got '}'"),
+        (b"{name: 'w', jobs: [1}", "<stdin>:1:21: read as JSON5: expected ',' or ']', got '}'"),
         (
             b"name: w\njobs: []\n---\nname: v\n",
             "<stdin>:3:1: a second YAML document starts here; keep one workflow per file, without '---' in between",
         ),
         (
             b"a: !!python/name:os.system x",
-            "<stdin>:1:4: the tag '!!python/name:os.system' is not supported here; remove it",
+            "<stdin>:1:4: read as YAML: the tag '!!python/name:os.system' is not supported here; remove it",
         ),
-        (b"a: &x [*x]", "<stdin>:1:8: the alias '*x' stands for a value that contains itself"),
-        (b"a: *x", "<stdin>:1:4: the alias '*x' has no anchor before it"),
-        (b"1: a", "<stdin>:1:1: expected text as a key, got the whole number 1; put it in quotes"),
-        (b"? [a]\n: b", "<stdin>:1:3: expected a key, got a list"),
-        (b"a: {<<: 1}", "<stdin>:1:5: '<<' takes a map, got the whole number 1"),
+        (b"a: &x [*x]", "<stdin>:1:8: read as YAML: the alias '*x' stands for a value that contains itself"),
+        (b"a: *x", "<stdin>:1:4: read as YAML: the alias '*x' has no anchor before it"),
+        (
+            b"1: a",
+            "<stdin>:1:1: read as YAML: expected text as a key, got the whole number 1; put it in quotes",
+        ),
+        (b"? [a]\n: b", "<stdin>:1:3: read as YAML: expected a key, got a list"),
+        (b"a: {<<: 1}", "<stdin>:1:5: read as YAML: '<<' takes a map, got the whole number 1"),
         (
             b"a: b: c",
             "<stdin>:1:5: not valid YAML: mapping values are not allowed here; "
@@ -92,11 +95,35 @@ def test_unusable_files_get_one_clear_error(raw: bytes, line: str) -> None:
     assert lines_of(raw) == [line]
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "line"),
+    [
+        ("w", "name: w\njobs:\n  - name: a\n   command: x\n", "4:4: not valid YAML: "),
+        ("w.txt", "jobs: {name: 'w'\n", "2:1: not valid YAML: "),
+        ("w", "// mine\n{name: 'w', jobs: [}", "2:20: read as JSON5: expected a value, got '}'"),
+        ("w", "/* mine */ [1,, 2]", "1:15: read as JSON5: expected a value, got ','"),
+        ("w", "{name: my workflow}", "1:8: read as JSON5: expected a value, got 'm'"),
+        ("w.yaml", "a: *x", "1:4: the alias '*x' has no anchor before it"),
+        ("w.json5", "{a: }", "1:5: expected a value, got '}'"),
+        ("w", "// " * 2000, "1:1: expected a map"),
+        ("w", "/*" * 2000, "1:1: expected a map"),
+    ],
+)
+def test_a_mistake_is_one_of_the_format_that_the_text_looks_like(
+    tmp_path: Path, name: str, text: str, line: str
+) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(SpecError) as caught:
+        load(path, user="u")
+    assert str(caught.value).startswith(f"{path}:{line}")
+
+
 def test_paths_that_cannot_be_read(tmp_path: Path) -> None:
     kdl = tmp_path / "w.kdl"
     kdl.write_text("name w")
     expected = {
-        tmp_path / "none.yaml": "there is no such file",
+        tmp_path / "none.yaml": "there is no such file; check the path",
         tmp_path: "is a directory",
         Path("a\0b"): "is not a file name",
         tmp_path / ("x" * 300): "cannot be read",

@@ -48,6 +48,13 @@ def parse_json5(text: str) -> Node:
     return _Parser(text, json5=True).document()
 
 
+def starts_with_bracket(text: str) -> bool:
+    """Whether the first character after space and JSON5 comments opens a map or a list."""
+    match = _SPACE5.match(text)
+    assert match is not None  # the pattern matches the empty text
+    return text[match.end() : match.end() + 1] in ("{", "[")
+
+
 class _Parser:
     def __init__(self, text: str, *, json5: bool) -> None:
         self.text = text

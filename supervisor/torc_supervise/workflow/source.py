@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from torc_supervise.workflow.json_nodes import parse_json, parse_json5
+from torc_supervise.workflow.json_nodes import parse_json, parse_json5, starts_with_bracket
 from torc_supervise.workflow.nodes import Mapping, Node, SourceSyntaxError, describe
 from torc_supervise.workflow.problems import Problem, SpecError
 
@@ -58,7 +58,9 @@ def read_source(source: str | Path, stdin: BinaryIO | None = None) -> Source:
 
 
 def parse_source(source: Source) -> Mapping:
-    """The node tree of a file, in the format that its name or else its content tells.
+    """The node tree of a file, in the format that its name tells.
+
+    Where the name does not, a text that starts with a bracket is JSON5 (which contains JSON), any other YAML.
 
     Raises:
         SpecError: a syntax error, an empty file, a format that we do not read, or no map at the top.
@@ -71,12 +73,15 @@ def parse_source(source: Source) -> Mapping:
     parsers: dict[str, Callable[[str], Node]] = {
         ".json": parse_json, ".json5": parse_json5, ".yaml": _parse_yaml, ".yml": _parse_yaml,
     }  # fmt: skip
+    told = suffix in parsers
+    if not told:
+        suffix = ".json5" if starts_with_bracket(source.text) else ".yaml"
     try:
-        root = parsers.get(suffix, _parse_by_content)(source.text)
+        root = parsers[suffix](source.text)
     except SourceSyntaxError as error:
-        raise SpecError(
-            [Problem(source.name, error.line, error.column, "", error.message, error.hint)]
-        ) from error
+        kind = suffix[1:].upper()
+        message = error.message if told or kind in error.message else f"read as {kind}: {error.message}"
+        raise SpecError([Problem(source.name, error.line, error.column, "", message, error.hint)]) from error
     if not isinstance(root, Mapping):
         message = f"expected a map with 'name' and 'jobs' at the top, got {describe(root)}"
         raise SpecError([Problem(source.name, root.line, root.column, "", message)])
@@ -88,19 +93,6 @@ def _parse_yaml(text: str) -> Node:
     from torc_supervise.workflow.yaml_nodes import parse_yaml
 
     return parse_yaml(text)
-
-
-def _parse_by_content(text: str) -> Node:
-    """JSON, JSON5 (which contains JSON), then YAML; the error of the one that the file looks like."""
-    try:
-        return parse_json5(text)
-    except SourceSyntaxError as json_error:
-        try:
-            return _parse_yaml(text)
-        except SourceSyntaxError:
-            if text.lstrip()[:1] in ("{", "["):
-                raise json_error from None
-            raise
 
 
 def _decode(raw: bytes, name: str) -> str:
@@ -128,7 +120,7 @@ def _decode(raw: bytes, name: str) -> str:
 
 def _explain_os_error(error: OSError | ValueError) -> tuple[str, str | None]:
     if isinstance(error, FileNotFoundError):
-        return "there is no such file", "check the path, or give the id of a workflow that exists"
+        return "there is no such file", "check the path"
     if isinstance(error, IsADirectoryError):
         return "is a directory", "give the workflow file in it"
     if isinstance(error, PermissionError):
