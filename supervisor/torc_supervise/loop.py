@@ -21,6 +21,7 @@ from torc_supervise.machine.backoff import Backoff
 from torc_supervise.machine.events import Verified
 from torc_supervise.machine.phases import NEVER
 from torc_supervise.machine.supervision import Order, Say, Start, Supervision, Write
+from torc_supervise.posix.clock import LONGEST_WAIT
 from torc_supervise.posix.kernel import Kernel
 from torc_supervise.posix.reap import Sweep
 from torc_supervise.posix.spawn import SpawnFailedError, SpawnRefusedError
@@ -136,7 +137,7 @@ class Loop:
             now = self._kernel.monotonic()
             if now >= until:
                 return False
-            for key, mask in self._selector.select(max(0.0, min(until, self._keeper_due) - now)):
+            for key, mask in self._selector.select(self._until(min(until, self._keeper_due))):
                 key.data(mask)
             if self._children_changed:
                 self._children_changed = False
@@ -161,7 +162,11 @@ class Loop:
         if self._may_start_more:
             return 0.0
         deadline = min(self._supervision.next_deadline, self._look_again_at, self._keeper_due)
-        return None if deadline == NEVER else max(0.0, deadline - self._kernel.monotonic())
+        return None if deadline == NEVER else self._until(deadline)
+
+    def _until(self, deadline: float) -> float:
+        """Seconds to wait, possibly only a part of the way: whoever waits looks at the clock again."""
+        return min(LONGEST_WAIT, max(0.0, deadline - self._kernel.monotonic()))
 
     def _on_wakeup(self, mask: int) -> Iterable[int]:
         raised = self._wakeup.take()

@@ -18,7 +18,7 @@ from torc_supervise.helpers import hunt
 from torc_supervise.machine import deadlines
 from torc_supervise.machine import records as r
 from torc_supervise.machine.deadlines import WallTime
-from torc_supervise.machine.phases import NEVER, Policy
+from torc_supervise.machine.phases import Policy
 from torc_supervise.machine.state import LiveAttempt, WorkflowState
 from torc_supervise.machine.status import Ended, Status
 from torc_supervise.machine.step import UNKILLABLE_AFTER
@@ -150,7 +150,7 @@ class LastWill:
 
 
 def _wait_for_any(pids: list[int], seconds: float) -> None:
-    """Until one of the processes ends, or the time is up."""
+    """Until one of the processes ends, the time is up, or it is time to look at the clock again."""
     poll = select.poll()
     descriptors = []
     for pid in pids:
@@ -165,7 +165,7 @@ def _wait_for_any(pids: list[int], seconds: float) -> None:
         descriptors.append(descriptor)
         poll.register(descriptor, select.POLLIN)
     try:
-        poll.poll(None if seconds == NEVER else max(0.0, seconds) * 1000)
+        poll.poll(min(clock.LONGEST_WAIT, max(0.0, seconds)) * 1000)
     finally:
         for descriptor in descriptors:
             os.close(descriptor)

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 from torc_supervise.helpers import messages
 from torc_supervise.posix import procfs
+from torc_supervise.posix.clock import LONGEST_WAIT
 
 
 @dataclass(slots=True)
@@ -43,7 +44,7 @@ class Sampler:
         due = time.monotonic() + self._interval
         while True:
             # Nothing to look at: sleep until told of a job.
-            timeout = max(0.0, due - time.monotonic()) if self._jobs else None
+            timeout = min(LONGEST_WAIT, max(0.0, due - time.monotonic())) if self._jobs else None
             if selector.select(timeout) and not self._listen():
                 return
             if time.monotonic() >= due:

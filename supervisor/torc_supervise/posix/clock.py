@@ -5,6 +5,10 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 
+LONGEST_WAIT = 3600.0
+"""Seconds that anything waits for at a time.  epoll and poll count milliseconds in an int, which is full after 24.8
+days; who wakes up early looks at the clock and waits again."""
+
 
 def monotonic() -> float:
     """Seconds of CLOCK_MONOTONIC: never steps, the same for all processes of this boot."""
