@@ -116,7 +116,7 @@ class Scheduler:
     @property
     def stuck(self) -> bool:
         """Jobs are ready, and none will ever start here: nothing is held, and even so none fits."""
-        return bool(self._jobs) and not self._free.held and not any(map(self._fits, self._ready))
+        return bool(self._jobs) and not self.holding and not any(map(self._fits, self._ready))
 
     def release(self, job_id: JobId) -> None:
         """The job's processes are gone: what it held is free again."""
@@ -163,7 +163,7 @@ class Scheduler:
         free, capacity = self._free, self._capacity
         assert not (set(self._jobs) & set(free.held)), "ready and held"
         if self._by_count:
-            assert free.slots + len(free.held) == capacity.max_parallel_jobs, "slots"
+            assert free.slots + self.holding == capacity.max_parallel_jobs, "slots"
             return
         assert free.cpus + sum(n.num_cpus for n, _ in free.held.values()) == capacity.num_cpus, "cpus"
         assert free.cpus >= 0, "cpus oversubscribed"

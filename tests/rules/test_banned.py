@@ -36,7 +36,6 @@ CLOCKS = {
     # All of these compare with modification times, which are wall times: how old a file is, or whether a checkpoint
     # was replaced after the signal.  No deadline depends on them.
     "supervisor/torc_supervise/helpers/link.py",
-    "supervisor/torc_supervise/store/snapshot.py",
     "supervisor/torc_supervise/operations/lookup.py",
 }
 

@@ -11,7 +11,7 @@ from support.replaying import NEVER, SIGTERM, ExecutionConfig, Program, World, j
 from torc_supervise.machine import records as r
 from torc_supervise.machine.state import WorkflowState
 from torc_supervise.machine.status import Status
-from torc_supervise.store import view
+from torc_supervise.store import snapshot, view
 from torc_supervise.store.layout import WorkflowFiles
 
 FILES = WorkflowFiles("/out", 1)
@@ -76,12 +76,12 @@ def test_job_rows_say_what_is_known(world: World) -> None:
 
 def test_the_head_is_the_first_line(world: World) -> None:
     data = view.status_document(world.state, FILES, None)
-    head = view.head_of(data.splitlines(keepends=True)[0])
+    head = snapshot.head_of(data.splitlines(keepends=True)[0])
     assert head["workflow_id"] == 1
     assert "jobs" not in head
     whole = orjson.loads(data)
     assert {key: whole[key] for key in head} == head
-    assert view.head_of(orjson.dumps(head)) == head, "also without a jobs part"
+    assert snapshot.head_of(orjson.dumps(head)) == head, "also without a jobs part"
 
 
 def test_an_empty_workflow_makes_a_valid_document() -> None:
@@ -100,7 +100,7 @@ def test_names_that_need_escaping_stay_json() -> None:
     found = document(World(job(1, name)).state)
     assert found["jobs"][0]["name"] == name
     data = view.status_document(World(job(1, name)).state, FILES, None)
-    assert view.head_of(data.splitlines(keepends=True)[0])["first_jobs"][0]["name"] == name
+    assert snapshot.head_of(data.splitlines(keepends=True)[0])["first_jobs"][0]["name"] == name
 
 
 def test_the_head_of_a_large_workflow_shows_what_runs_and_what_went_wrong() -> None:
@@ -153,12 +153,6 @@ def test_a_result_of_a_job_that_is_gone_from_the_specification_is_still_shown(wo
     record = r.JobEnded(1, 99, 1, "failed", "lost")
     row = view.result_row(world.state, FILES, "t", record)
     assert (row["job_name"], row["exec_time_minutes"], row["return_code"]) == (None, None, None)
-
-
-def test_list_has_the_fields_of_the_design(world: World) -> None:
-    row = view.list_row(world.state, FILES)
-    assert row.keys() >= {"workflow_id", "name", "user", "state", "run_id", "created", "jobs_by_status"}
-    assert row["directory"] == "/out/workflows/1"
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,10 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class WorkflowCreated:
-    """First line of every journal.  ``workflow`` is ``Workflow.to_dict()``; ``files_seen`` name -> mtime in ns."""
+    """First line of every journal.  ``workflow`` is ``Workflow.to_dict()``; ``files_seen`` name -> mtime in ns.
+
+    ``directory``: where it was submitted; relative paths of the workflow start there.
+    """
 
     event: ClassVar[str] = "workflow_created"
     schema: int
@@ -26,6 +29,7 @@ class WorkflowCreated:
     workflow: dict[str, Any]
     files_seen: dict[str, int] | None = None
     version: str | None = None
+    directory: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

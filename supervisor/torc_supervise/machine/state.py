@@ -51,6 +51,8 @@ class WorkflowState:
         self.terminating: r.TerminationStarted | None = None
         self.canceled = False
         self.created_at: str | None = None
+        self.directory: str | None = None  # where it was submitted
+        self.removed: dict[JobId, str] = {}  # names of jobs that are gone; their ids are not used again
         self.files_seen: dict[str, int] = {}  # name -> mtime in ns, as of the last look
         self.live: dict[JobId, LiveAttempt] = {}
         self.results: dict[JobId, tuple[str, r.JobEnded]] = {}  # the latest result of each job, with its time
@@ -203,12 +205,14 @@ class WorkflowState:
 
     def _workflow_created(self, t: str, mono: float, record: r.WorkflowCreated) -> tuple[JobId, ...]:
         self.created_at = t
+        self.directory = record.directory
         self.files_seen = dict(record.files_seen or {})
         return tuple(self.ready_jobs())
 
     def _workflow_updated(self, t: str, mono: float, record: r.WorkflowUpdated) -> tuple[JobId, ...]:
         old_status = {job.job_id: self.status[job.job_id] for job in self.workflow.jobs}
         old_attempt = {j: (self.attempt[j], self.attempt_run[j]) for j in old_status}
+        old_names = {job.job_id: job.name for job in self.workflow.jobs}
         self._install(Workflow.from_dict(record.workflow))
         for job in self.workflow.jobs:
             kept = old_status.get(job.job_id)
@@ -217,6 +221,7 @@ class WorkflowState:
                 self.attempt[job.job_id], self.attempt_run[job.job_id] = old_attempt[job.job_id]
         self._recount()
         known = self.known_ids()
+        self.removed |= {j: name for j, name in old_names.items() if j not in known}
         self.results = {j: result for j, result in self.results.items() if j in known}
         return ()
 
@@ -327,6 +332,7 @@ class WorkflowState:
             "canceled": self.canceled,
             "status": {j.name: self.status[j.job_id] for j in self.workflow.jobs},
             "attempt": {j.name: self.attempt[j.job_id] for j in self.workflow.jobs},
+            "removed": dict(self.removed),
             "live": dict(self.live),
             "results": dict(self.results),
             "files_seen": dict(self.files_seen),

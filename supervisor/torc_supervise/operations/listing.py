@@ -2,36 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
 
 from torc_supervise.errors import TorcError
 from torc_supervise.machine.records import JobEnded
-from torc_supervise.operations.lookup import look_up
+from torc_supervise.operations.lookup import look_up, replay, unreadable
 from torc_supervise.store import journal, layout, view
+from torc_supervise.store.layout import WorkflowFiles
 
 
 def results(output: str, workflow_id: int | None, *, all_runs: bool = False) -> list[dict[str, Any]]:
-    """One row per attempt that ended, in order of completion; of the newest run that has any, unless ``all_runs``.
+    """One row per attempt that ended, in order of completion; of the newest run only, unless ``all_runs``.
 
     Raises:
-        WorkflowNotFound, JournalError.
+        WorkflowNotFound, JournalError, TorcError.
     """
     files = layout.find(output, workflow_id)
-    ended: list[tuple[str, JobEnded]] = []
-    entries = journal.read(files.journal)
-    first = next(entries, None)
-    if first is None:
-        return []
-    state, _ = journal.replay(files.journal)
-    for entry in entries:
-        if isinstance(entry.record, JobEnded):
-            ended.append((entry.t, entry.record))
-    newest = max((record.run_id for _, record in ended), default=0)
+    state = replay(files)
     return [
-        view.result_row(state, files, t, record) for t, record in ended if all_runs or record.run_id == newest
+        view.result_row(state, files, t, record)
+        for t, record in _ended(files)
+        if all_runs or record.run_id == state.run_id
     ]
+
+
+def _ended(files: WorkflowFiles) -> Iterator[tuple[str, JobEnded]]:
+    try:
+        for entry in journal.read(files.journal):
+            if isinstance(entry.record, JobEnded):
+                yield entry.t, entry.record
+    except OSError as error:
+        raise unreadable(error) from error
 
 
 def jobs(output: str, workflow_id: int | None) -> list[dict[str, Any]]:

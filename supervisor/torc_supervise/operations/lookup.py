@@ -8,16 +8,23 @@ from __future__ import annotations
 import os
 import socket
 import time
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
+from torc_supervise.errors import JournalError, TorcError
 from torc_supervise.store import layout
 from torc_supervise.store.layout import WorkflowFiles
+from torc_supervise.store.snapshot import head_of
+
+if TYPE_CHECKING:
+    from torc_supervise.machine.state import WorkflowState
 
 ANSWER_WITHIN = (
     2.0  # seconds for a live supervisor; it answers in milliseconds unless the machine is in trouble
 )
+
+_RUNNING = b'"status":"running"'  # in the line of a job; a name with these words has its quotes escaped
 
 
 class Document(NamedTuple):
@@ -35,6 +42,7 @@ def look_up(output: str, workflow_id: int | None, *, with_jobs: bool) -> Documen
     Raises:
         WorkflowNotFound: there is no such workflow.
         JournalError: nothing else could be read, and the journal is damaged.
+        TorcError: nothing else could be read, and the journal is not for this user.
     """
     files = layout.find(output, workflow_id)
     found = _snapshot_head(files)
@@ -45,14 +53,18 @@ def look_up(output: str, workflow_id: int | None, *, with_jobs: bool) -> Documen
     if supervisor.get("control") and supervisor.get("host") == os.uname().nodename:
         answer = ask(supervisor["control"], {"ask": "status", "jobs": with_jobs})
         if answer is not None:
-            return _document(answer, "live", 0.0, with_jobs=with_jobs)
+            return _document(answer, "live", time.time(), with_jobs=with_jobs)
         # It ran here and does not answer.  The journal knows more than a snapshot of up to a second before the end.
-        return _from_journal(files, with_jobs=with_jobs)
-    age = max(0.0, time.time() - modified)
+        try:
+            return _from_journal(files, with_jobs=with_jobs)
+        except JournalError:
+            raise
+        except TorcError:
+            pass  # it cannot be read: it is for its owner alone, and the snapshot for everybody
     if not with_jobs:
-        return Document(_stamped(head, "snapshot", age), None)
+        return Document(_stamped(head, "snapshot", modified), None)
     with open(files.snapshot, "rb") as file:
-        return _document(file.read(), "snapshot", age, with_jobs=True)
+        return _document(file.read(), "snapshot", modified, with_jobs=True)
 
 
 def ask(path: str, request: dict[str, Any]) -> bytes | None:
@@ -79,39 +91,81 @@ def ask(path: str, request: dict[str, Any]) -> bytes | None:
 def _snapshot_head(files: WorkflowFiles) -> tuple[dict[str, Any], float] | None:
     try:
         with open(files.snapshot, "rb") as file:
-            return _head_of(file.readline()), os.fstat(file.fileno()).st_mtime
+            return head_of(file.readline()), os.fstat(file.fileno()).st_mtime
     except (OSError, ValueError):
         return None
 
 
-def _head_of(first_line: bytes) -> dict[str, Any]:
-    marker = b',"jobs":[\n'
-    text = first_line[: -len(marker)] + b"}" if first_line.endswith(marker) else first_line
-    head: dict[str, Any] = orjson.loads(text)
-    return head
+def replay(files: WorkflowFiles) -> WorkflowState:
+    """What the journal comes to.
+
+    Raises:
+        JournalError: it is damaged.
+        TorcError: it cannot be read.
+    """
+    from torc_supervise.store import journal
+
+    try:
+        return journal.replay(files.journal)[0]
+    except OSError as error:
+        raise unreadable(error) from error
+
+
+def unreadable(error: OSError) -> TorcError:
+    """A file of a workflow that the system does not let us read."""
+    hint = None
+    if isinstance(error, PermissionError):
+        hint = "a workflow's journal is for its owner alone; 'torc-supervise status' shows its snapshot to others"
+    return TorcError(f"cannot read {error.filename}: {error.strerror}", hint)
 
 
 def _document(
-    text: bytes, source: str, age: float, *, with_jobs: bool, changes: dict[str, Any] | None = None
+    text: bytes, source: str, as_of: float, *, with_jobs: bool, changes: dict[str, Any] | None = None
 ) -> Document:
     first, newline, rest = text.partition(b"\n")
-    head = _stamped({**_head_of(first + newline), **(changes or {})}, source, age)
+    head = _stamped({**head_of(first + newline), **(changes or {})}, source, as_of)
     if not with_jobs:
         return Document(head, None)
-    return Document(head, orjson.dumps(head)[:-1] + b',"jobs":[\n' + rest)
+    moment = _moment(head, as_of)
+    lines = [_with_time(line, moment) if _RUNNING in line else line for line in rest.split(b"\n")]
+    return Document(head, orjson.dumps(head)[:-1] + b',"jobs":[\n' + b"\n".join(lines))
 
 
-def _stamped(head: dict[str, Any], source: str, age: float) -> dict[str, Any]:
-    return {**head, "source": source, "age_seconds": round(age, 3)}
+def _stamped(head: dict[str, Any], source: str, as_of: float) -> dict[str, Any]:
+    """Say where the head is from and how old it is, and how long its running jobs have been running."""
+    for row in head["first_jobs"]:
+        _add_time(row, _moment(head, as_of))
+    return {**head, "source": source, "age_seconds": round(max(0.0, time.time() - as_of), 3)}
+
+
+def _moment(head: dict[str, Any], as_of: float) -> float:
+    """Until when its running jobs have run, as far as is known: now, unless their supervisor is gone."""
+    return time.time() if (head.get("supervisor") or {}).get("alive") else as_of
+
+
+def _with_time(line: bytes, moment: float) -> bytes:
+    row = orjson.loads(line.removesuffix(b","))
+    _add_time(row, moment)
+    return orjson.dumps(row) + (b"," if line.endswith(b",") else b"")
+
+
+def _add_time(row: dict[str, Any], moment: float) -> None:
+    """The document only changes when something happens, so how long a job has been running is for its reader to say."""
+    if row["status"] != "running" or row["exec_time_seconds"] is not None or row["start_time"] is None:
+        return
+    from datetime import datetime
+
+    started = datetime.fromisoformat(row["start_time"]).timestamp()
+    row["exec_time_seconds"] = round(max(0.0, moment - started), 3)
 
 
 def _from_journal(files: WorkflowFiles, *, with_jobs: bool) -> Document:
     """Read everything back.  Slow for a huge workflow, but always right."""
     from torc_supervise.posix.identity import Identity, may_be_alive
-    from torc_supervise.store import journal, view
+    from torc_supervise.store import view
     from torc_supervise.store.lock import read_owner
 
-    state, _ = journal.replay(files.journal)
+    state = replay(files)
     owner = read_owner(files.lock)
     alive = (
         state.run_is_open
@@ -119,7 +173,7 @@ def _from_journal(files: WorkflowFiles, *, with_jobs: bool) -> Document:
         and may_be_alive(Identity(owner.host, owner.boot_id, owner.pid, owner.start_ticks))
     )
     text = view.status_document(state, files, view.supervisor_fields(state, alive=alive))
-    age = 0.0 if alive else max(0.0, time.time() - os.stat(files.journal).st_mtime)
+    as_of = os.stat(files.journal).st_mtime
     # If its supervisor died without a word: whoever runs or reinitializes it next records what was lost.
     changes = {"state": "terminated"} if state.run_is_open and not alive else {}
-    return _document(text, "journal", age, with_jobs=with_jobs, changes=changes)
+    return _document(text, "journal", as_of, with_jobs=with_jobs, changes=changes)

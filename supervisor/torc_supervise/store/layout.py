@@ -44,11 +44,17 @@ class WorkflowFiles:
 
 
 def workflow_ids(output: str) -> list[int]:
-    """The ids of all workflows below an output directory, ascending."""
+    """The ids of all workflows below an output directory, ascending.
+
+    Raises:
+        TorcError: the directory cannot be read.
+    """
     try:
         names = os.listdir(os.path.join(output, "workflows"))
     except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError as error:
+        raise TorcError(f"cannot read the output directory {output}: {error.strerror}") from error
     return sorted(int(name) for name in names if name.isdecimal() and name == str(int(name)))
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-import time
+from typing import Any
+
+import orjson
 
 from torc_supervise.store.layout import WorkflowFiles
 
@@ -22,6 +24,9 @@ def replace(files: WorkflowFiles, document: bytes) -> None:
     os.rename(temporary, files.snapshot)
 
 
-def age_seconds(files: WorkflowFiles) -> float:
-    """How old the snapshot is, by the clock of this host and the file's modification time."""
-    return max(0.0, time.time() - os.stat(files.snapshot).st_mtime)
+def head_of(first_line: bytes) -> dict[str, Any]:
+    """The head, from the first line of a status document."""
+    marker = b',"jobs":[\n'
+    text = first_line[: -len(marker)] + b"}" if first_line.endswith(marker) else first_line
+    head: dict[str, Any] = orjson.loads(text)
+    return head

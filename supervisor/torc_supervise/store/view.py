@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -41,19 +40,11 @@ def status_head(
 def status_document(state: WorkflowState, files: WorkflowFiles, supervisor: dict[str, Any] | None) -> bytes:
     """The whole status document as JSON: its head on the first line, then one line per job.
 
-    A reader that only wants the head reads one line; see :func:`head_of`.
+    A reader that only wants the head reads one line; see :func:`torc_supervise.store.snapshot.head_of`.
     """
     head = orjson.dumps(status_head(state, files, supervisor))
     rows = [orjson.dumps(job_row(state, files, job)) for job in state.workflow.jobs]
     return head[:-1] + b',"jobs":[\n' + b",\n".join(rows) + b"\n]}\n"
-
-
-def head_of(first_line: bytes) -> dict[str, Any]:
-    """The head, from the first line of a status document."""
-    marker = b',"jobs":[\n'
-    text = first_line[: -len(marker)] + b"}" if first_line.endswith(marker) else first_line
-    head: dict[str, Any] = orjson.loads(text)
-    return head
 
 
 def supervisor_fields(state: WorkflowState, *, alive: bool) -> dict[str, Any] | None:
@@ -132,7 +123,7 @@ def result_row(state: WorkflowState, files: WorkflowFiles, t: str, result: JobEn
     seconds = result.exec_time_seconds
     row = {
         "job_id": result.job_id,
-        "job_name": job.name if job is not None else None,
+        "job_name": job.name if job is not None else state.removed.get(result.job_id),
         "run_id": result.run_id,
         "attempt_id": result.attempt_id,
         "status": result.status,
@@ -161,20 +152,6 @@ def result_row(state: WorkflowState, files: WorkflowFiles, t: str, result: JobEn
     if job is not None:
         row |= stdio_fields(state, files, job, result.run_id, result.attempt_id)
     return row
-
-
-def list_row(state: WorkflowState, files: WorkflowFiles) -> dict[str, Any]:
-    """One entry of ``list``."""
-    return {
-        "workflow_id": state.workflow_id,
-        "name": state.workflow.name,
-        "user": state.workflow.user,
-        "state": state.state.value,
-        "run_id": state.run_id,
-        "created": state.created_at,
-        "jobs_by_status": {status.value: count for status, count in state.counts.items()},
-        "directory": os.path.dirname(files.journal),
-    }
 
 
 def _most_interesting(state: WorkflowState) -> Iterable[Job]:
