@@ -29,12 +29,12 @@ _COMMANDS = (
     ("reinitialize", reinitialize.reinitialize),
     ("reset-status", reinitialize.reset),
     ("cancel", cancel.cancel),
+    ("validate", validate.validate),
+    ("schema", validate.schema),
 )
 for _name, _command in _COMMANDS:
     app.command(_name)(_command)
     workflows.command(_name)(_command)
-app.command("validate")(validate.validate)
-app.command("schema")(validate.schema)
 app.add_typer(workflows, name="workflows")
 
 
@@ -52,6 +52,11 @@ def _common(
     ] = False,
 ) -> None:
     """Options that stand before the subcommand; the format may stand behind it as well."""
+
+
+@workflows.callback()
+def _workflows(format_: FormatOption = None) -> None:
+    """The same commands under the names that Torc gives them."""
 
 
 def run_app(arguments: list[str]) -> int:

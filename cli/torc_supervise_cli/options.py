@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from torc_supervise import DEFAULT_OUTPUT_DIRECTORY, workflow_ids
+from torc_supervise import DEFAULT_OUTPUT_DIRECTORY, TorcError, jobs, workflow_ids
 
 
 class Format(StrEnum):
@@ -19,7 +19,20 @@ class Format(StrEnum):
 
 def _complete_id(ctx: typer.Context, incomplete: str) -> list[str]:
     output = ctx.params.get("output_dir") or DEFAULT_OUTPUT_DIRECTORY
-    return [str(i) for i in workflow_ids(output) if str(i).startswith(incomplete)]
+    try:
+        return [str(i) for i in workflow_ids(output) if str(i).startswith(incomplete)]
+    except TorcError:  # a shell that completes has no place for a message
+        return []
+
+
+def complete_job(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of the workflow's jobs that begin like that."""
+    output = ctx.params.get("output_dir") or DEFAULT_OUTPUT_DIRECTORY
+    try:
+        names = [str(row["name"]) for row in jobs(output, ctx.params.get("workflow_id"))]
+    except TorcError:
+        return []
+    return [name for name in names if name.startswith(incomplete)]
 
 
 FormatOption = Annotated[
@@ -46,10 +59,16 @@ OptionalIdArgument = Annotated[
     ),
 ]
 ForceOption = Annotated[
-    bool, typer.Option("--force", help="Go on although required input files are missing.")
+    bool,
+    typer.Option(
+        "--force", help="Go on although input files are missing, or this is not where it was submitted."
+    ),
 ]
 
 
 def wants_json(ctx: typer.Context, own: Format | None) -> bool:
-    """``-f json`` counts before the subcommand as well as after it; after it wins."""
-    return (own or ctx.find_root().params.get("format_")) == Format.JSON
+    """``-f json`` counts before the subcommand, and before ``workflows``, as well as after it; the last one wins."""
+    level: Any = ctx
+    while own is None and level is not None:
+        own, level = level.params.get("format_"), level.parent
+    return own == Format.JSON

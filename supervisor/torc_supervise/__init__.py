@@ -21,14 +21,18 @@ if TYPE_CHECKING:
         TorcError,
         UsageError,
     )
+    from torc_supervise.machine.state import WorkflowState
+    from torc_supervise.machine.status import Status
     from torc_supervise.operations.cancel import Canceled, cancel
     from torc_supervise.operations.listing import jobs, results, workflows
-    from torc_supervise.operations.logs import LogFile, content, follow, log_files
+    from torc_supervise.operations.logs import LogFile, Logs, content, follow, log_files
     from torc_supervise.operations.lookup import look_up
     from torc_supervise.operations.opened import open_workflow
     from torc_supervise.operations.reinitialize import (
         ReinitializePlan,
+        check_directory,
         plan_reinitialize,
+        read_only,
         reinitialize,
         take_over_ids,
     )
@@ -50,6 +54,7 @@ __all__ = [
     "Canceled",
     "Loaded",
     "LogFile",
+    "Logs",
     "Plan",
     "Problem",
     "ReinitializePlan",
@@ -57,11 +62,14 @@ __all__ = [
     "RunReport",
     "SpecError",
     "Started",
+    "Status",
     "TorcError",
     "UsageError",
     "Workflow",
+    "WorkflowState",
     "__version__",
     "cancel",
+    "check_directory",
     "content",
     "find",
     "follow",
@@ -74,6 +82,7 @@ __all__ = [
     "parse_time_limit",
     "plan",
     "plan_reinitialize",
+    "read_only",
     "reinitialize",
     "reset_status",
     "results",
@@ -88,10 +97,19 @@ _HOMES = {
     "errors": ("EXIT_FAILED", "EXIT_OK", "EXIT_OURS", "EXIT_RESUME", "EXIT_USAGE", "TorcError", "UsageError"),
     "operations.cancel": ("Canceled", "cancel"),
     "operations.listing": ("jobs", "results", "workflows"),
-    "operations.logs": ("LogFile", "content", "follow", "log_files"),
+    "machine.state": ("WorkflowState",),
+    "machine.status": ("Status",),
+    "operations.logs": ("LogFile", "Logs", "content", "follow", "log_files"),
     "operations.lookup": ("look_up",),
     "operations.opened": ("open_workflow",),
-    "operations.reinitialize": ("ReinitializePlan", "plan_reinitialize", "reinitialize", "take_over_ids"),
+    "operations.reinitialize": (
+        "ReinitializePlan",
+        "check_directory",
+        "plan_reinitialize",
+        "read_only",
+        "reinitialize",
+        "take_over_ids",
+    ),
     "operations.reset": ("reset_status",),
     "operations.run": ("RunOptions", "RunReport"),
     "operations.start": ("Started", "run_existing", "run_new"),

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from torc_supervise import DEFAULT_OUTPUT_DIRECTORY
+from torc_supervise import DEFAULT_OUTPUT_DIRECTORY, Status
 from torc_supervise import jobs as read_jobs
 from torc_supervise import results as read_results
 from torc_supervise import workflows as read_workflows
@@ -51,7 +51,9 @@ def list_workflows(
 def jobs(
     ctx: typer.Context,
     workflow_id: OptionalIdArgument = None,
-    status: Annotated[str | None, typer.Option("--status", "-s", help="Only jobs with this status.")] = None,
+    status: Annotated[
+        Status | None, typer.Option("--status", "-s", help="Only jobs with this status.", metavar="STATUS")
+    ] = None,
     output_dir: OutputOption = DEFAULT_OUTPUT_DIRECTORY,
     format_: FormatOption = None,
 ) -> None:
@@ -63,7 +65,7 @@ def jobs(
     if wants_json(ctx, format_):
         print_json({"items": rows})
         return
-    print_jobs(rows)
+    print_jobs(rows, with_pid=True)
 
 
 def results(
@@ -76,9 +78,13 @@ def results(
 ) -> None:
     """List the results of a workflow's attempts: return code, how each ended, what it used.
 
+    Of its newest run; that has none yet right after reinitialize.
+
     Example: torc-supervise results 1 --all-runs
     """
     rows = read_results(output_dir, workflow_id, all_runs=all_runs)
+    if not rows and not all_runs and read_results(output_dir, workflow_id, all_runs=True):
+        say("its newest run has no results yet; --all-runs shows those of earlier runs")
     rows = [row for row in rows if not failed or row["status"] != "completed"]
     if wants_json(ctx, format_):
         print_json({"items": rows})

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
-from torc_supervise import DEFAULT_OUTPUT_DIRECTORY, LogFile, content, follow, log_files, look_up
-from torc_supervise_cli.options import FormatOption, OptionalIdArgument, OutputOption, wants_json
+from torc_supervise import DEFAULT_OUTPUT_DIRECTORY, LogFile, Logs, content, find, follow, log_files
+from torc_supervise_cli.options import (
+    FormatOption,
+    OptionalIdArgument,
+    OutputOption,
+    complete_job,
+    wants_json,
+)
 from torc_supervise_cli.output import bold, print_json, say, write_bytes
 
 
@@ -16,7 +23,13 @@ def logs(
     ctx: typer.Context,
     workflow_id: OptionalIdArgument = None,
     job: Annotated[
-        str | None, typer.Argument(metavar="[JOB]", help="Name or id of a job; all jobs if left out.")
+        str | None,
+        typer.Argument(
+            metavar="[JOB]",
+            help="Name or id of a job; all jobs if left out.",
+            autocompletion=complete_job,
+            show_default=False,
+        ),
     ] = None,
     follow_: Annotated[
         bool, typer.Option("--follow", "-F", help="Go on printing what is added, until the jobs are over.")
@@ -34,15 +47,17 @@ def logs(
         "stdout",
         "stderr",
     ]
-    files = log_files(output_dir, workflow_id, job, streams)
+    workflow_id = find(output_dir, workflow_id).workflow_id  # the same one at each look
+    files = log_files(output_dir, workflow_id, job, streams).files
     if wants_json(ctx, format_):
         print_json({"items": [_item(file) for file in files]})
         return
+    if follow_:
+        several = job is None or len(files) > 1
+        _follow(lambda: log_files(output_dir, workflow_id, job, streams), with_heading=several)
+        return
     if not files:
         say("nothing was written yet")
-        return
-    if follow_:
-        _follow(files, output_dir, workflow_id)
         return
     written = [file for file in files if next(content(file), b"")]
     for file in written:
@@ -59,22 +74,10 @@ def _print_file(file: LogFile, *, with_heading: bool) -> None:
         print()
 
 
-def _follow(files: list[LogFile], output: str, workflow_id: int | None) -> None:
-    several = len(files) > 1
+def _follow(look: Callable[[], Logs], *, with_heading: bool) -> None:
     current: LogFile | None = None
-    job_ids = {file.job_id for file in files}
-
-    def is_over() -> bool:
-        head = look_up(output, workflow_id, with_jobs=False).head
-        if head["supervisor"] is None or not head["supervisor"]["alive"]:
-            return True
-        running = {row["job_id"] for row in head["first_jobs"] if row["status"] == "running"}
-        return (
-            len(job_ids) == 1 and head["jobs_by_status"]["running"] <= len(running) and not job_ids & running
-        )
-
-    for file, chunk in follow(files, is_over):
-        if several and file != current:
+    for file, chunk in follow(look):
+        if with_heading and file != current:
             print(bold(f"==> {file.name}: {file.stream} <=="))
             current = file
         write_bytes(chunk)

@@ -9,10 +9,14 @@ import typer
 from torc_supervise import (
     DEFAULT_OUTPUT_DIRECTORY,
     ReinitializePlan,
+    Workflow,
+    WorkflowState,
+    check_directory,
     find,
     load,
     open_workflow,
     plan_reinitialize,
+    read_only,
     reset_status,
     take_over_ids,
 )
@@ -43,13 +47,17 @@ def reinitialize(
     Example: torc-supervise reinitialize 1 --dry-run
     """
     loaded = load(spec, user=user()) if spec is not None else None
-    with open_workflow(find(output_dir, workflow_id), "reinitialize", say) as opened:
-        before = opened.state.workflow
-        updated = take_over_ids(before, loaded.workflow) if loaded is not None else None
-        plan = plan_reinitialize(opened.state, updated)
-        if not dry_run:
+    new = loaded.workflow if loaded is not None else None
+    files = find(output_dir, workflow_id)
+    if dry_run:
+        state = read_only(files)
+        plan = _plan(state, new, force=force)
+    else:
+        with open_workflow(files, "reinitialize", say) as opened:
+            state = opened.state
+            plan = _plan(state, new, force=force)
             carry_out(opened, plan, force=force)
-    names = {job.job_id: job.name for job in (updated or before).jobs}
+    names = {job.job_id: job.name for job in (plan.updated or state.workflow).jobs}
     if wants_json(ctx, format_):
         print_json(_document(workflow_id, plan, names, dry_run=dry_run))
         return
@@ -80,7 +88,7 @@ def reset(
     with open_workflow(find(output_dir, workflow_id), "reset-status", say) as opened:
         names = reset_status(opened, failed_only=failed_only)
         if reinitialize and names:
-            carry_out(opened, plan_reinitialize(opened.state), force=force)
+            carry_out(opened, _plan(opened.state, None, force=force), force=force)
         run_id = opened.state.run_id
     if wants_json(ctx, format_):
         print_json(
@@ -99,6 +107,11 @@ def reset(
     shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
     print(f"{len(names)} jobs reset: {shown}")
     print(f"to run them: {again_command(workflow_id, output_dir)}")
+
+
+def _plan(state: WorkflowState, new: Workflow | None, *, force: bool) -> ReinitializePlan:
+    check_directory(state, force)
+    return plan_reinitialize(state, take_over_ids(state, new) if new is not None else None)
 
 
 def _document(

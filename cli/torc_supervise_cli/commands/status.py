@@ -56,24 +56,26 @@ def _print_head(head: dict[str, Any]) -> None:
     print()
 
 
-def print_jobs(rows: list[dict[str, Any]]) -> None:
-    """The table of jobs."""
-    print_table(
-        ("id", "name", "status", "code", "signal", "ended", "time"),
+def print_jobs(rows: list[dict[str, Any]], *, with_pid: bool = False) -> None:
+    """The table of jobs; the pid is that of a running job's shell."""
+    headings = ["id", "name", "status", "code", "signal", "ended", "time"]
+    cells = [
         [
-            (
-                row["job_id"],
-                row["name"],
-                row["status"],
-                row["return_code"],
-                row["signal"],
-                _ended(row),
-                duration_text(row["exec_time_seconds"]),
-            )
-            for row in rows
-        ],
-        right=("id", "code", "time"),
-    )
+            row["job_id"],
+            row["name"],
+            row["status"],
+            row["return_code"],
+            row["signal"],
+            _ended(row),
+            duration_text(row["exec_time_seconds"]),
+        ]
+        for row in rows
+    ]
+    if with_pid:
+        headings.append("pid")
+        for line, row in zip(cells, rows, strict=True):
+            line.append(row["pid"])
+    print_table(headings, cells, right=("id", "code", "time", "pid"))
 
 
 def _ended(row: dict[str, Any]) -> str | None:

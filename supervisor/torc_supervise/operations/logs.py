@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from torc_supervise.errors import TorcError
-from torc_supervise.operations import listing
+from torc_supervise.operations.lookup import look_up, unreadable
 
 LOOK_EVERY = 0.5
 """Seconds.  Shared file systems tell nobody about changes made on another host, so following is looking."""
@@ -27,19 +29,29 @@ class LogFile:
     path: str
 
 
-def log_files(
-    output: str, workflow_id: int | None, wanted: str | None, streams: Iterable[str]
-) -> list[LogFile]:
+@dataclass(frozen=True, slots=True)
+class Logs:
+    """The files there are, and whether nothing will be added to them, nor to their number."""
+
+    files: list[LogFile]
+    over: bool
+
+
+def log_files(output: str, workflow_id: int | None, wanted: str | None, streams: Iterable[str]) -> Logs:
     """The files of one job (by name or id) or of all jobs that were started.
 
     Raises:
         TorcError: no such job, or it was not started yet.
     """
-    rows = listing.jobs(output, workflow_id)
+    head, text = look_up(output, workflow_id, with_jobs=True)
+    rows = orjson.loads(text or b"{}")["jobs"]
+    supervisor = head["supervisor"]
+    over = supervisor is None or not supervisor["alive"]
     if wanted is not None:
         rows = [_find(rows, wanted)]
         if rows[0]["attempt_id"] is None:
             raise TorcError(f"job '{rows[0]['name']}' has not been started yet (it is {rows[0]['status']})")
+        over = over or rows[0]["status"] != "running"
     streams = tuple(streams)
     found = []
     for row in rows:
@@ -50,29 +62,39 @@ def log_files(
         for stream, path in (("stdout", out), ("stderr", err)):
             if path is not None and stream in streams:
                 found.append(LogFile(row["job_id"], row["name"], stream, path))
-    return found
+    return Logs(found, over)
 
 
 def content(file: LogFile) -> Iterator[bytes]:
-    """The bytes of a log file; nothing if it was never made."""
+    """The bytes of a log file; nothing if it was never made.
+
+    Raises:
+        TorcError: it cannot be read.
+    """
     try:
         with open(file.path, "rb") as stream:
             while chunk := stream.read(_CHUNK):
                 yield chunk
     except FileNotFoundError:
         return
+    except OSError as error:
+        raise unreadable(error) from error
 
 
-def follow(files: list[LogFile], is_over: Callable[[], bool]) -> Iterator[tuple[LogFile, bytes]]:
-    """What the files hold and what is added to them, until ``is_over`` and everything was read."""
-    offsets = dict.fromkeys(files, 0)
+def follow(look: Callable[[], Logs]) -> Iterator[tuple[LogFile, bytes]]:
+    """What the files hold and what is added to them, until it is over and everything was read.
+
+    Args:
+        look: says anew each time which files there are; jobs may have started since.
+    """
+    offsets: dict[LogFile, int] = {}
     while True:
-        over = is_over()  # asked before reading: what was written before the end is read after it
-        for file in files:
-            for chunk in _from(file.path, offsets[file]):
-                offsets[file] += len(chunk)
+        logs = look()  # before reading: what was written before the end is read after it
+        for file in logs.files:
+            for chunk in _from(file.path, offsets.get(file, 0)):
+                offsets[file] = offsets.get(file, 0) + len(chunk)
                 yield file, chunk
-        if over:
+        if logs.over:
             return
         select.select([], [], [], LOOK_EVERY)
 
@@ -82,6 +104,8 @@ def _from(path: str, offset: int) -> Iterator[bytes]:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except FileNotFoundError:
         return
+    except OSError as error:
+        raise unreadable(error) from error
     try:
         while chunk := os.pread(descriptor, _CHUNK, offset):
             offset += len(chunk)

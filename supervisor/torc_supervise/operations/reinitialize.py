@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from torc_supervise import __version__
-from torc_supervise.errors import TorcError
+from torc_supervise.errors import TorcError, WorkflowBusy
 from torc_supervise.machine import records as r
 from torc_supervise.machine.state import WorkflowState
 from torc_supervise.machine.status import Ended, Status, StopReason
+from torc_supervise.operations.lookup import replay
 from torc_supervise.operations.opened import OpenWorkflow, files_seen
+from torc_supervise.posix.identity import Identity, may_be_alive
+from torc_supervise.store.layout import WorkflowFiles
+from torc_supervise.store.lock import read_owner
 from torc_supervise.workflow.model import Job, JobId, Workflow
 
 MTIME_TOLERANCE_NS = 10_000_000  # as Torc: file servers round
@@ -54,6 +60,8 @@ def plan_reinitialize(state: WorkflowState, updated: Workflow | None = None) -> 
         if reason is not None:
             reset[job.job_id] = reason
     _add_dependents(state, workflow, reset)
+    _add_readers_of_changed_outputs(state, workflow, seen, reset)
+    _add_dependents(state, workflow, reset)
     missing = missing_inputs(workflow, seen)
     return ReinitializePlan(state.run_id + 1, dict(sorted(reset.items())), missing, seen, updated)
 
@@ -75,6 +83,62 @@ def reinitialize(opened: OpenWorkflow, plan: ReinitializePlan, *, force: bool = 
     opened.write_snapshot()
 
 
+def check_directory(state: WorkflowState, force: bool) -> None:
+    """Refuse to go on elsewhere: relative paths would lead to other files, and completed work would run again.
+
+    Raises:
+        TorcError: this is not the directory that the workflow was submitted in.
+    """
+    there, here = state.directory, os.getcwd()
+    if force or there is None or here == there:
+        return
+    try:
+        if os.path.samefile(here, there):  # one place may have two names
+            return
+        way = f"cd {shlex.quote(there)} and try again there, or pass --force to look for its files here"
+    except OSError:
+        way = "that directory is not there; if it was moved to here, pass --force"
+    raise TorcError(
+        f"workflow {state.workflow_id} was submitted in {there}, and this is {here}: "
+        "its relative paths mean other files here",
+        way,
+    )
+
+
+def read_only(files: WorkflowFiles) -> WorkflowState:
+    """The state that ``open_workflow`` would come to, with nothing locked, ended or written: for a dry run.
+
+    Raises:
+        WorkflowBusy: somebody works on it.
+        JournalError, TorcError: the journal cannot be read.
+    """
+    owner = read_owner(files.lock)
+    if owner is not None:
+        who = [Identity(owner.host, owner.boot_id, owner.pid, owner.start_ticks)]
+        if owner.keeper_pid is not None:
+            who.append(Identity(owner.host, owner.boot_id, owner.keeper_pid, owner.keeper_ticks))
+        if any(map(may_be_alive, who)):
+            raise WorkflowBusy(
+                f"the workflow belongs to {owner.describe()}",
+                "wait for it, or end it with 'torc-supervise cancel'",
+            )
+    state = replay(files)
+    for live in list(
+        state.live.values()
+    ):  # its supervisor was lost; who opens it for writing records the same
+        started = live.started
+        lost = r.JobEnded(
+            started.run_id,
+            started.job_id,
+            started.attempt_id,
+            Status.TERMINATED.value,
+            Ended.LOST.value,
+            start_time=live.start_time,
+        )
+        state.apply(live.start_time, live.mono, lost)
+    return state
+
+
 def missing_inputs_error(missing: tuple[tuple[str, str], ...]) -> TorcError:
     listed = ", ".join(f"'{name}' ({path})" for name, path in missing)
     noun = "file" if len(missing) == 1 else "files"
@@ -84,10 +148,13 @@ def missing_inputs_error(missing: tuple[tuple[str, str], ...]) -> TorcError:
     )
 
 
-def take_over_ids(old: Workflow, new: Workflow) -> Workflow:
-    """The new specification with the ids of the old one: a job keeps its id by its name, new jobs get new ids."""
-    known = {job.name: job.job_id for job in old.jobs}
-    free = max(known.values(), default=0) + 1
+def take_over_ids(state: WorkflowState, new: Workflow) -> Workflow:
+    """The new specification with the ids of the old one: a job keeps its id by its name.
+
+    New jobs get ids that no job ever had: results and files of removed jobs stay theirs.
+    """
+    known = {job.name: job.job_id for job in state.workflow.jobs}
+    free = max((*known.values(), *state.removed), default=0) + 1
     ids: dict[JobId, JobId] = {}
     for job in new.jobs:
         if job.name in known:
@@ -120,7 +187,7 @@ def _file_reason(state: WorkflowState, job: Job, seen: Mapping[str, int], made: 
         return None
     for name in job.input_files:
         if name in made:
-            continue  # its producer is looked at instead, and takes its dependents along
+            continue  # see _add_readers_of_changed_outputs
         change = _change(state.files_seen.get(name), seen.get(name))
         if change is not None:
             return f"its input '{name}' ({state.workflow.files[name]}) has {change}"
@@ -129,6 +196,29 @@ def _file_reason(state: WorkflowState, job: Job, seen: Mapping[str, int], made: 
             if name not in seen:
                 return f"its output '{name}' ({state.workflow.files[name]}) is missing"
     return None
+
+
+def _add_readers_of_changed_outputs(
+    state: WorkflowState, workflow: Workflow, seen: Mapping[str, int], reset: dict[JobId, str]
+) -> None:
+    """Jobs that are done and read a file that was changed after its producer, which stays as it is, had made it.
+
+    A producer's result says which files it left and when, so its own writing is no change; where it does not say (the
+    file system did not answer in time), nothing can be compared.
+    """
+    producers = {name: job.job_id for job in workflow.jobs for name in job.output_files}
+    for job in workflow.jobs:
+        if job.job_id in reset or state.status[job.job_id] not in _DONE:
+            continue
+        for name in job.input_files:
+            producer = producers.get(name)
+            result = state.results.get(producer) if producer is not None else None
+            if result is None or producer in reset or name not in (result[1].outputs_seen or {}):
+                continue
+            change = _change(state.files_seen.get(name), seen.get(name))
+            if change is not None:
+                reset[job.job_id] = f"its input '{name}' ({workflow.files[name]}) has {change}"
+                break
 
 
 def _change(before: int | None, now: int | None) -> str | None:
@@ -180,6 +270,9 @@ def _add_dependents(state: WorkflowState, workflow: Workflow, reset: dict[JobId,
 
 def first_record(workflow: Workflow, workflow_id: int) -> r.WorkflowCreated:
     """The journal's first record of a new workflow."""
+    here = os.getcwd()
+    if not here.isprintable():
+        here = ""  # bytes that are no UTF-8: JSON cannot say them, so they could never be compared
     return r.WorkflowCreated(
-        r.SCHEMA_VERSION, workflow_id, workflow.to_dict(), files_seen(workflow), __version__
+        r.SCHEMA_VERSION, workflow_id, workflow.to_dict(), files_seen(workflow), __version__, here or None
     )
