@@ -6,16 +6,18 @@ import os
 import sys
 from collections.abc import Sequence
 
+from torc_supervise_cli.streams import discard, open_closed
+
 
 def main(argv: Sequence[str] | None = None) -> None:
     """What the console script calls.  Never shows a traceback for something that a user did."""
+    open_closed()
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         code = _dispatch(arguments)
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader of our output has gone (`| head`).  Nothing more to say, also not when Python closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        discard(sys.stdout)  # its reader has gone (`| head`)
         code = 0
     except KeyboardInterrupt:
         code = 130

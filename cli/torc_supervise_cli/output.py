@@ -10,6 +10,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from torc_supervise_cli.streams import discard
+
 _COLOURS = {
     "completed": "32",
     "running": "36",
@@ -25,8 +27,11 @@ _COLOURS = {
 
 
 def say(text: str) -> None:
-    """One line of chatter."""
-    print(f"torc-supervise: {text}", file=sys.stderr, flush=True)
+    """One line of chatter; that nobody reads it is no error."""
+    try:
+        print(f"torc-supervise: {text}", file=sys.stderr, flush=True)
+    except OSError:
+        discard(sys.stderr)
 
 
 def print_json(document: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import math
 import os
 import sys
 from typing import Annotated, Any
@@ -14,10 +15,8 @@ from torc_supervise import (
     EXIT_RESUME,
     RunOptions,
     Started,
-    TorcError,
     UsageError,
     load,
-    look_up,
     parse_time_limit,
     run_existing,
     run_new,
@@ -25,6 +24,10 @@ from torc_supervise import (
 from torc_supervise_cli.commands.status import print_jobs
 from torc_supervise_cli.options import ForceOption, FormatOption, OutputOption, wants_json
 from torc_supervise_cli.output import again_command, colour, counts_text, print_json, say
+from torc_supervise_cli.streams import discard
+
+MOST = 1_000_000  # of anything that is counted: more than any machine has
+MOST_GB = 1e9  # an exbibyte nearly; larger numbers of bytes do not go into JSON
 
 
 def run(
@@ -34,17 +37,21 @@ def run(
     ],
     max_parallel_jobs: Annotated[
         int | None,
-        typer.Option("--max-parallel-jobs", help="So many jobs at a time, whatever they ask for.", min=1),
+        typer.Option(
+            "--max-parallel-jobs", help="So many jobs at a time, whatever they ask for.", min=1, max=MOST
+        ),
     ] = None,
     num_cpus: Annotated[
-        int | None, typer.Option(help="CPUs to hand out; all of this machine by default.", min=1)
+        int | None, typer.Option(help="CPUs to hand out; all of this machine by default.", min=1, max=MOST)
     ] = None,
     memory_gb: Annotated[
         float | None,
-        typer.Option(help="GiB of memory to hand out; all of this machine by default.", min=0.001),
+        typer.Option(
+            help="GiB of memory to hand out; all of this machine by default.", min=0.001, max=MOST_GB
+        ),
     ] = None,
     num_gpus: Annotated[
-        int | None, typer.Option(help="GPUs to hand out; all of this machine by default.", min=0)
+        int | None, typer.Option(help="GPUs to hand out; all of this machine by default.", min=0, max=MOST)
     ] = None,
     time_limit: Annotated[
         str | None,
@@ -69,7 +76,7 @@ def run(
     options = RunOptions(
         max_parallel_jobs,
         num_cpus,
-        None if memory_gb is None else int(memory_gb * (1 << 30)),
+        _bytes(memory_gb),
         num_gpus,
         _seconds(time_limit),
         progress=sys.stderr.isatty(),
@@ -81,7 +88,15 @@ def run(
         for warning in loaded.warnings:
             say(f"warning: {warning.render()}")
         started = run_new(loaded.workflow, output_dir, options, say, force=force)
-    _report(started, as_json=wants_json(ctx, format_), output=output_dir)
+    try:
+        _print_report(started, as_json=wants_json(ctx, format_))
+        sys.stdout.flush()
+    except (
+        OSError
+    ) as error:  # nobody reads it any more, or the disk it goes to is full: the run was what it was
+        discard(sys.stdout)
+        say(f"warning: the report could not be written: {error.strerror}")
+    _say_how_to_go_on(started, output_dir)
     raise typer.Exit(started.report.exit_code)
 
 
@@ -91,6 +106,14 @@ def user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return "unknown"
+
+
+def _bytes(gibibytes: float | None) -> int | None:
+    if gibibytes is None:
+        return None
+    if math.isnan(gibibytes):
+        raise UsageError("--memory-gb nan: must be a number")
+    return int(gibibytes * (1 << 30))
 
 
 def _seconds(text: str | None) -> float | None:
@@ -105,14 +128,18 @@ def _seconds(text: str | None) -> float | None:
     return seconds
 
 
-def _report(started: Started, *, as_json: bool, output: str) -> None:
+def _print_report(started: Started, *, as_json: bool) -> None:
     report = started.report
     if as_json:
         print_json(_document(started))
-    else:
-        _print_jobs(output, report.workflow_id)
-        counts = {status.value: count for status, count in report.jobs_by_status.items()}
-        print(f"workflow {report.workflow_id} {colour(report.state.value)}: {counts_text(counts)}")
+        return
+    print_jobs(started.first_jobs)
+    counts = {status.value: count for status, count in report.jobs_by_status.items()}
+    print(f"workflow {report.workflow_id} {colour(report.state.value)}: {counts_text(counts)}")
+
+
+def _say_how_to_go_on(started: Started, output: str) -> None:
+    report = started.report
     if report.unconfirmed:
         say(f"{report.unconfirmed} records were not confirmed to be on disk when it had to leave")
     if report.exit_code == EXIT_RESUME:
@@ -124,15 +151,6 @@ def _report(started: Started, *, as_json: bool, output: str) -> None:
             f"torc-supervise reset-status {report.workflow_id} --failed-only{where}, then "
             f"{again_command(report.workflow_id, output)}"
         )
-
-
-def _print_jobs(output: str, workflow_id: int) -> None:
-    try:
-        head = look_up(output, workflow_id, with_jobs=False).head
-    except TorcError as error:  # the disk may be full or gone: the report itself follows all the same
-        say(f"warning: {error}")
-        return
-    print_jobs(head["first_jobs"])
 
 
 def _document(started: Started) -> dict[str, Any]:
