@@ -42,8 +42,6 @@ name: dup
 7:71: jobs[0].resource_requirements.num_gpu: unknown key 'num_gpu'; did you mean 'num_gpus'?
 8:5: jobs[1]: 'command' is missing; add 'command: ...'
 8:11: jobs[1].name: there is already a job named 'a', on line 3
-9:18: jobs[1].depends_on[0]: no job named 'b'
-9:21: jobs[1].depends_on[1]: no job named 'c'
 10:5: jobs[2]: 'name' is missing; add 'name: ...'
 11:17: jobs[2].depends_on: expected a list, got the text 'a'; write it in brackets: [...]
 12:27: jobs[2].supports_termination: expected true or false, got the text 'yes'; write true
@@ -93,7 +91,7 @@ jobs:
 12:16: jobs[1].scheduler: no slurm_schedulers entry named 's'
 13:22: jobs[1].failure_handler: no failure_handlers entry named 'h'
 14:19: jobs[1].input_files[0]: no file named 'dat'; did you mean 'data'?
-16:42: jobs[2].output_files: the file 'data' is written by two jobs, 'train' and 't2'; give each of them a file of its own
+16:43: jobs[2].output_files[0]: the file 'data' is written by two jobs, 'train' and 't2'; give each of them a file of its own
 """,
     ),
     "a cycle": (

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from torc_supervise.workflow import Loaded, SpecError, load, plan
-from torc_supervise.workflow.graph import find_cycle, levels
+from torc_supervise.workflow.graph import find_cycles, levels
 from torc_supervise.workflow.names import NameIndex
 
 
@@ -119,10 +119,9 @@ def test_a_cycle_through_regexes_is_placed_at_the_regex() -> None:
 def test_long_chains_do_not_recurse() -> None:
     chain: list[list[int]] = [[], *([n] for n in range(50_000))]
     assert levels(chain)[-1] == 50_000
-    assert find_cycle(chain) is None
+    assert find_cycles(chain) == []
     chain[0] = [50_000]
-    cycle = find_cycle(chain)
-    assert cycle is not None
+    (cycle,) = find_cycles(chain)
     assert len(cycle) == 50_001
 
 
@@ -130,9 +129,15 @@ def test_long_chains_do_not_recurse() -> None:
 def test_levels_and_cycles_agree(graph: list[set[int]]) -> None:
     depends_on = [sorted(needed) for needed in graph]
     level = levels(depends_on)
-    cycle = find_cycle(depends_on)
-    assert (cycle is None) == (-1 not in level)
-    if cycle is not None:
+    cycles = find_cycles(depends_on)
+    assert (cycles == []) == (-1 not in level)
+    members = [job for cycle in cycles for job in cycle]
+    assert len(set(members)) == len(members)
+    others = [
+        [] if job in members else [n for n in needed if n not in members] for job, needed in enumerate(graph)
+    ]
+    assert -1 not in levels(others)  # nothing is left to report
+    for cycle in cycles:
         assert all(
             following in depends_on[job] for job, following in zip(cycle, [*cycle[1:], cycle[0]], strict=True)
         )

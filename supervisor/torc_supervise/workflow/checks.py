@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from torc_supervise.workflow.containers import HOLE
+from torc_supervise.workflow.doubt import Doubt
 from torc_supervise.workflow.expand import ExpandedFile, ExpandedJob
-from torc_supervise.workflow.graph import find_cycle
+from torc_supervise.workflow.graph import find_cycles
 from torc_supervise.workflow.names import compile_regex
 from torc_supervise.workflow.nodes import Node
 from torc_supervise.workflow.problems import did_you_mean, quoted
@@ -65,7 +67,9 @@ def check_requirements(spec: WorkflowSpec, report: Report) -> None:
             report.error(*entry.at("name"), message, "choose another name")
 
 
-def check_job_references(spec: WorkflowSpec, jobs: Iterable[ExpandedJob], report: Report) -> None:
+def check_job_references(
+    spec: WorkflowSpec, jobs: Iterable[ExpandedJob], doubts: Mapping[str, Doubt], report: Report
+) -> None:
     """Report unknown requirements, schedulers and failure handlers of jobs."""
     known = {
         "resource_requirements": dict.fromkeys(
@@ -75,9 +79,9 @@ def check_job_references(spec: WorkflowSpec, jobs: Iterable[ExpandedJob], report
         "failure_handler": dict.fromkeys(entry.name for entry in spec.failure_handlers),
     }
     sections = {
-        "resource_requirements": "resource_requirements entry",
-        "scheduler": "slurm_schedulers entry",
-        "failure_handler": "failure_handlers entry",
+        "resource_requirements": "resource_requirements",
+        "scheduler": "slurm_schedulers",
+        "failure_handler": "failure_handlers",
     }
     for job in jobs:
         used = (
@@ -86,51 +90,54 @@ def check_job_references(spec: WorkflowSpec, jobs: Iterable[ExpandedJob], report
             ("failure_handler", job.spec.failure_handler),
         )
         for field, name in used:
-            if name is not None and name not in known[field]:
-                message = f"no {sections[field]} named {quoted(name)}"
+            if name is not None and name not in known[field] and not doubts[sections[field]].may_be(name):
+                message = f"no {sections[field]} entry named {quoted(name)}"
                 report.error(*job.spec.at(field), message, partial(did_you_mean, name, known[field]))
 
 
-def check_actions(spec: WorkflowSpec, references: References, report: Report) -> None:
+def check_actions(
+    spec: WorkflowSpec, references: References, doubts: Mapping[str, Doubt], report: Report
+) -> None:
     """Report what actions lack and what they refer to in vain."""
     schedulers = [entry.name for entry in spec.slurm_schedulers if entry.name]
     for action in spec.actions:
         references.find("job", action.jobs, action, "jobs")
         references.match("job", action.job_name_regexes, action, "job_name_regexes")
-        names_jobs = action.states("jobs") or action.states("job_name_regexes")
+        names_jobs = any(_gives(action, field) for field in ("jobs", "job_name_regexes"))
         if action.trigger_type in ("on_jobs_ready", "on_jobs_complete") and not names_jobs:
             message = f"{action.trigger_type} needs 'jobs' or 'job_name_regexes'"
             report.error(action.origin, action.where, message)
-        if action.action_type == "run_commands" and not action.commands and not _invalid(action, "commands"):
+        if action.action_type == "run_commands" and not action.commands and "commands" not in action.broken:
             report.error(action.origin, action.where, "run_commands needs a list of 'commands'")
         if action.action_type == "schedule_nodes":
-            _check_schedule(action, schedulers, report)
+            _check_schedule(action, schedulers, doubts["slurm_schedulers"], report)
 
 
-def _invalid(action: ActionSpec, field: str) -> bool:
-    """Whether a field was reported already: it is there, and not an empty list."""
-    return bool(action.states(field) and getattr(action.at(field)[0], "items", True))
+def _gives(action: ActionSpec, field: str) -> bool:
+    """Whether a field is there, be it with a mistake that was reported."""
+    return action.states(field) or field in action.broken
 
 
-def _check_schedule(action: ActionSpec, schedulers: Sequence[str], report: Report) -> None:
+def _check_schedule(action: ActionSpec, schedulers: Sequence[str], doubt: Doubt, report: Report) -> None:
     for field in ("scheduler_type", "scheduler"):
-        if not action.states(field):
+        if not _gives(action, field):
             report.error(action.origin, action.where, f"schedule_nodes needs {quoted(field)}")
-    if action.scheduler_type == "slurm" and action.scheduler and action.scheduler not in schedulers:
-        hint = did_you_mean(action.scheduler, schedulers)
+    name = action.scheduler
+    if action.scheduler_type == "slurm" and name and name not in schedulers and not doubt.may_be(name):
+        hint = did_you_mean(name, schedulers)
         if not schedulers:
             hint = "the workflow has no slurm_schedulers with a name"
-        report.error(
-            *action.at("scheduler"), f"no slurm_schedulers entry named {quoted(action.scheduler)}", hint
-        )
+        report.error(*action.at("scheduler"), f"no slurm_schedulers entry named {quoted(name)}", hint)
 
 
-def check_cycle(jobs: Sequence[ResolvedJob], report: Report) -> None:
-    """Report one circle of jobs that wait for each other, at the place of one of its edges."""
-    cycle = find_cycle([job.depends_on for job in jobs])
-    if cycle is None:
-        return
-    names = [jobs[position].job.name for position in (*cycle, cycle[0])]
+def check_cycles(jobs: Sequence[ResolvedJob], report: Report) -> None:
+    """Report the circles of jobs that wait for each other, each at the place of one of its edges."""
+    for cycle in find_cycles([job.depends_on for job in jobs]):
+        _report_cycle(jobs, cycle, report)
+
+
+def _report_cycle(jobs: Sequence[ResolvedJob], cycle: Sequence[int], report: Report) -> None:
+    names = [jobs[position].job.title for position in (*cycle, cycle[0])]
     if len(names) > _SHOWN_OF_CYCLE + 1:
         names[_SHOWN_OF_CYCLE - 1 : -1] = [f"... {len(names) - _SHOWN_OF_CYCLE} more ..."]
     waiting = jobs[cycle[0]]
@@ -145,10 +152,11 @@ def _edge_place(waiting: ResolvedJob, needed: ResolvedJob) -> tuple[Node, str]:
     """Where the file says that one job waits for the other."""
     job = waiting.job
     spec = job.spec
-    if needed.job.name in job.links[0]:
-        return spec.at("depends_on", job.links[0].index(needed.job.name))
+    name = needed.job.name
+    if name and name in job.links[0]:
+        return spec.at("depends_on", job.links[0].index(name))
     for number, pattern in enumerate(job.links[1]):
-        if waiting is not needed and compile_regex(pattern).search(needed.job.name):
+        if name and waiting is not needed and _finds(pattern, name):
             return spec.at("depends_on_regexes", number)
     for kind in ("files", "user_data"):
         written = set(needed.uses.get(f"output_{kind}", ()))
@@ -156,3 +164,10 @@ def _edge_place(waiting: ResolvedJob, needed: ResolvedJob) -> tuple[Node, str]:
             if name in written:
                 return spec.at(f"input_{kind}", number)
     return spec.at("name")
+
+
+def _finds(pattern: str, name: str) -> bool:
+    try:
+        return pattern is not HOLE and compile_regex(pattern).search(name) is not None
+    except ValueError:  # which was reported
+        return False

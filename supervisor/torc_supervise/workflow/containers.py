@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from collections.abc import Mapping as MappingType
-from typing import Any
+from typing import Any, Final
 
 from torc_supervise.workflow.nodes import Mapping, Node, Scalar, Sequence, describe, to_plain
 from torc_supervise.workflow.problems import quoted
@@ -13,18 +13,26 @@ from torc_supervise.workflow.report import Report
 from torc_supervise.workflow.shapes import INVALID, Schema, Shape
 
 
+class _Hole(str):
+    """The place of an item of a list of texts that could not be read."""
+
+
+HOLE: Final = _Hole()
+
+
 class ListOf(Shape):
     """A list whose items are all of one shape.  One bad item makes the whole list INVALID.
 
-    Records are the exception (``keep`` is true): the good ones stay, to be checked further.
+    There are two exceptions, so that the good items can be checked further: with ``keep`` the bad ones are left out,
+    with ``holes`` each of them becomes :data:`HOLE`, and the others keep their numbers.
     """
 
     placeholder = ()
 
-    def __init__(self, item: Shape, *, keep: bool = False, unique: bool = False) -> None:
+    def __init__(self, item: Shape, *, keep: bool = False, holes: bool = False) -> None:
         self.item = item
         self.keep = keep
-        self.unique = unique
+        self.holes = holes
 
     def read(self, node: Node, path: str, report: Report) -> Any:
         if not isinstance(node, Sequence):
@@ -34,6 +42,8 @@ class ListOf(Shape):
             report.error(node, path, f"expected a list, got {describe(node)}", hint)
             return INVALID
         values = [self.item.read(item, f"{path}[{index}]", report) for index, item in enumerate(node.items)]
+        if self.holes:
+            return tuple(HOLE if value is INVALID else value for value in values)
         good = [value for value in values if value is not INVALID]
         if len(good) < len(values) and not self.keep:
             return INVALID

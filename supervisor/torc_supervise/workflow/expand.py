@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+from torc_supervise.workflow.containers import HOLE
+from torc_supervise.workflow.nodes import Mapping as MappingNode
 from torc_supervise.workflow.parameters import (
     MAX_COMBINATIONS,
     Mode,
@@ -40,7 +42,7 @@ class ExpandedJob:
     """
 
     spec: JobSpec
-    name: str
+    name: str  # empty where it could not be read or the parameters could not
     command: str
     invocation_script: str | None
     requirements: str | None  # name of an entry; inline requirements stay in the spec
@@ -48,6 +50,11 @@ class ExpandedJob:
     checkpoint: str | None
     env: Mapping[str, str]
     links: Links
+
+    @property
+    def title(self) -> str:
+        """What to call the job in messages."""
+        return self.name or self.spec.name or self.spec.where
 
 
 @dataclass(slots=True)
@@ -62,37 +69,44 @@ class ExpandedFile:
 class Expansion:
     """Expands the items of one workflow.
 
-    ``complete`` turns False when an item could not be expanded: names that seem unknown may then be its.
+    ``failed`` has the items that could not be expanded: names that seem unknown may be theirs.
     """
 
     def __init__(self, workflow: WorkflowSpec, report: Report) -> None:
         self.shared = workflow.parameters or {}
+        self.shared_broken = workflow.broken.get("parameters")
         self.report = report
         self.left = MAX_COMBINATIONS
-        self.complete = True
+        self.failed: list[Parameterised] = []
 
     def jobs(self, specs: Sequence[JobSpec]) -> list[ExpandedJob]:
-        """All jobs in file order."""
-        return [job for spec in specs for job in self._items(spec, "job", _job_builder)]
+        """All jobs in file order; one that could not be expanded stands for itself, without a name."""
+        jobs: list[ExpandedJob] = []
+        for spec in specs:
+            made = self._items(spec, "job", _job_builder)
+            jobs.extend([_without_tokens(spec)] if made is None else made)
+        return jobs
 
     def files(self, specs: Sequence[FileSpec]) -> list[ExpandedFile]:
         """All files in file order."""
-        return [file for spec in specs for file in self._items(spec, "file", _file_builder)]
+        return [file for spec in specs for file in self._items(spec, "file", _file_builder) or ()]
 
-    def _items(self, spec: Any, noun: str, builder: Callable[[Any, Sequence[str]], Build]) -> Iterator[Any]:
+    def _items(
+        self, spec: Any, noun: str, builder: Callable[[Any, Sequence[str]], Build]
+    ) -> Iterator[Any] | None:
+        """What an item stands for; None where its parameters have mistakes."""
         parameters = self._parameters_of(spec)
-        if parameters is None:
-            self.complete = False
-            return
+        mode = cast(Mode, spec.parameter_mode)
+        if parameters is None or (parameters and not self._affordable(spec, noun, parameters, mode)):
+            self.failed.append(spec)
+            return None
         build = builder(spec, tuple(parameters))
         if not parameters:
-            yield build(())
-            return
+            return iter((build(()),))
         self.report.swept.add(spec.where)
-        mode = cast(Mode, spec.parameter_mode)
-        if not self._affordable(spec, noun, parameters, mode):
-            self.complete = False
-            return
+        return self._made(spec, build, parameters, mode)
+
+    def _made(self, spec: Any, build: Build, parameters: Mapping[str, Values], mode: Mode) -> Iterator[Any]:
         for values in combinations(parameters, mode):
             item = build(values)
             if not item.name.isprintable() or not item.name.strip():
@@ -101,18 +115,26 @@ class Expansion:
 
     def _parameters_of(self, spec: Parameterised) -> Mapping[str, Values] | None:
         """The parameters that apply to an item: its own, else the workflow's that it names; None on an error."""
+        valid = not spec.broken.keys() & {"parameters", "parameter_mode"}
         if spec.states("parameters"):
-            return spec.parameters or ({} if spec.parameters is not None else None)
+            return (spec.parameters or {}) if valid else None
         chosen: dict[str, Values] = {}
-        valid = not spec.states("use_parameters") or spec.use_parameters is not None
+        valid = valid and "use_parameters" not in spec.broken
         for index, name in enumerate(spec.use_parameters or ()):
             if name in self.shared:
                 chosen[name] = self.shared[name]
                 continue
             valid = False
+            if name is HOLE or self._may_be_shared(name):
+                continue
             hint = did_you_mean(name, self.shared) or "declare it in the workflow's 'parameters'"
             self.report.error(*spec.at("use_parameters", index), f"no parameter named {quoted(name)}", hint)
         return chosen if valid else None
+
+    def _may_be_shared(self, name: str) -> bool:
+        """Whether the workflow declares the parameter, but not so that it could be read."""
+        node = self.shared_broken
+        return node is not None and (not isinstance(node, MappingNode) or name in node.entries)
 
     def _affordable(
         self, spec: JobSpec | FileSpec, noun: str, parameters: Mapping[str, Values], mode: Mode
@@ -173,6 +195,19 @@ def _job_builder(spec: JobSpec, names: Sequence[str]) -> Build:
         spec, name(values), command(values), script(values), requirements(values), scheduler(values),
         checkpoint(values), env(values), all_links(values),
     )  # fmt: skip
+
+
+def _without_tokens(spec: JobSpec) -> ExpandedJob:
+    """What holds of a job whatever its parameters are: all that has no token."""
+
+    def plain(text: Any) -> str | None:
+        return text if isinstance(text, str) and "{" not in text else None
+
+    links = tuple(tuple(plain(text) or HOLE for text in getattr(spec, field)) for field in LINK_FIELDS)
+    requirements, scheduler = plain(spec.resource_requirements), plain(spec.scheduler)
+    return ExpandedJob(
+        spec, "", spec.command, spec.invocation_script, requirements, scheduler, None, {}, links
+    )
 
 
 def _map_template(env: Mapping[str, str], names: Sequence[str]) -> Build | None:

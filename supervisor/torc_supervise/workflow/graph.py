@@ -35,17 +35,34 @@ def levels(depends_on: Sequence[Sequence[int]]) -> list[int]:
     return level
 
 
-def find_cycle(depends_on: Sequence[Sequence[int]]) -> list[int] | None:
-    """Jobs that wait for each other in a circle, each for the next and the last for the first; None if none do."""
-    stuck = {job for job, level in enumerate(levels(depends_on)) if level < 0}
-    if not stuck:
-        return None
-    # Every stuck job waits for another stuck one, so walking along must come back to where it has been.
-    job = min(stuck)
-    seen: dict[int, int] = {}
-    path: list[int] = []
-    while job not in seen:
-        seen[job] = len(path)
-        path.append(job)
-        job = next(dependency for dependency in depends_on[job] if dependency in stuck)
-    return path[seen[job] :]
+def find_cycles(depends_on: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Circles of jobs, each job waiting for the next and the last for the first.
+
+    No job is in two of them, and without these jobs there would be no circle.
+    """
+    stuck = [job for job, level in enumerate(levels(depends_on)) if level < 0]
+    cycles: list[list[int]] = []
+    left = set(stuck)  # neither in a circle that was found nor known to be in none
+    for start in stuck:
+        if start not in left:
+            continue
+        path = [(start, iter(depends_on[start]))]
+        on_path = {start: 0}
+        while path:
+            job, needed = path[-1]
+            following = next((other for other in needed if other in left), None)
+            if following is None:  # all that it waits for was looked at
+                ended = [job]
+                path.pop()
+            elif following not in on_path:
+                on_path[following] = len(path)
+                path.append((following, iter(depends_on[following])))
+                continue
+            else:
+                ended = [member for member, _ in path[on_path[following] :]]
+                cycles.append(ended)
+                del path[on_path[following] :]
+            left.difference_update(ended)
+            for member in ended:
+                del on_path[member]
+    return cycles

@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 from torc_supervise.workflow import checks, model
 from torc_supervise.workflow.build import build_workflow
+from torc_supervise.workflow.doubt import Doubt, is_unreadable
 from torc_supervise.workflow.expand import Expansion
 from torc_supervise.workflow.inert import warn_not_acted_on
 from torc_supervise.workflow.nodes import Mapping
@@ -18,9 +19,11 @@ from torc_supervise.workflow.problems import Problem, SpecError
 from torc_supervise.workflow.references import References
 from torc_supervise.workflow.report import Report
 from torc_supervise.workflow.source import Source, parse_source, read_source
-from torc_supervise.workflow.spec import WorkflowSpec, read_spec
+from torc_supervise.workflow.spec import FileSpec, JobSpec, WorkflowSpec, read_spec
 from torc_supervise.workflow.spec_execution import check_mode
 from torc_supervise.workflow.spec_slurm import check_rules
+
+_NAMED_SECTIONS = ("user_data", "resource_requirements", "slurm_schedulers", "failure_handlers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +95,16 @@ def _check_and_build(
     checks.check_paths(files, report)
     checks.check_unique(jobs, "job", report)
     _check_sections(spec, report)
-    checks.check_job_references(spec, jobs, report)
+    doubts = {section: Doubt(spec, section) for section in _NAMED_SECTIONS}
+    checks.check_job_references(spec, jobs, doubts, report)
+    doubts["job"] = Doubt(spec, "jobs", [item for item in expansion.failed if isinstance(item, JobSpec)])
+    doubts["file"] = Doubt(spec, "files", [item for item in expansion.failed if isinstance(item, FileSpec)])
     paths = {file.name: file.path for file in files}
     user_data = {item.name: item.data for item in spec.user_data if item.name}
-    references = References(jobs, paths, user_data, report, complete=expansion.complete)
+    references = References(jobs, paths, user_data, report, doubts)
     resolved = references.resolve()
-    checks.check_actions(spec, references, report)
-    checks.check_cycle(resolved, report)
+    checks.check_actions(spec, references, doubts, report)
+    checks.check_cycles(resolved, report)
     warn_not_acted_on(root, report)
     if report.errors:
         return None
@@ -120,5 +126,9 @@ def _check_sections(spec: WorkflowSpec, report: Report) -> None:
             spec.execution_config,
             report,
             has_schedulers=bool(spec.slurm_schedulers),
-            one_worker_per_node=any(action.start_one_worker_per_node for action in spec.actions),
+            one_worker_per_node=is_unreadable(spec, "actions")
+            or any(
+                action.start_one_worker_per_node or "start_one_worker_per_node" in action.broken
+                for action in spec.actions
+            ),
         )

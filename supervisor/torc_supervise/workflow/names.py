@@ -17,14 +17,15 @@ class NameIndex:
 
     Args:
         noun: for messages: ``job``.
-        names: in file order; of repeated names the first counts.
+        names: in file order; of repeated names the first counts, an empty one is no name.
     """
 
     def __init__(self, noun: str, names: Iterable[str]) -> None:
         self.noun = noun
         self.positions: dict[str, int] = {}
         for position, name in enumerate(names):
-            self.positions.setdefault(name, position)
+            if name:
+                self.positions.setdefault(name, position)
         self._sorted: list[str] | None = None
         self._matches: dict[str, tuple[str, ...]] = {}
 

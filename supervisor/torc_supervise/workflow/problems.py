@@ -62,12 +62,18 @@ def did_you_mean(name: str, known: Iterable[str]) -> str | None:
         name: what was written.
         known: the names that would have been right; a very long list is not searched (difflib is quadratic).
     """
+    close = closest(name, known)
+    return f"did you mean {quoted(close)}?" if close is not None else None
+
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that ``name`` most likely stands for; None where nothing is close."""
     candidates = list(known)
     if len(candidates) > 20_000 or len(name) > 200:
         return None
     lowered = {candidate.lower(): candidate for candidate in candidates}
     close = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
-    return f"did you mean {quoted(lowered[close[0]])}?" if close else None
+    return lowered[close[0]] if close else None
 
 
 def one_of(choices: Iterable[str]) -> str:

@@ -12,19 +12,20 @@ declares at once the attribute, what it may hold, its default and its descriptio
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping as MappingType
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar, dataclass_transform
 
 from torc_supervise.workflow.containers import join, report_repeated
 from torc_supervise.workflow.nodes import Mapping, Node, Scalar, child, describe, is_null
-from torc_supervise.workflow.problems import did_you_mean, quoted
-from torc_supervise.workflow.report import Report
+from torc_supervise.workflow.problems import closest, quoted
+from torc_supervise.workflow.report import MAX_SEARCHED_HINTS, Report
 from torc_supervise.workflow.shapes import INVALID, Schema, Shape
 
 T = TypeVar("T")
 
 _NOWHERE = Scalar(None, "", 1, 1)
+_SOUND: MappingType[str, Node] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +50,16 @@ def record(cls: type[T]) -> type[T]:
 
 @record
 class Record:
-    """A map of the file after validation; ``origin`` and ``where`` are its node and path."""
+    """A map of the file after validation; ``origin`` and ``where`` are its node and path.
+
+    ``broken`` has what the file gives for the fields that could not be read, also where only the key is misspelt.
+    """
 
     noun: ClassVar[str] = "a map"
 
     origin: Node = _NOWHERE
     where: str = ""
+    broken: MappingType[str, Node] = field(default_factory=lambda: _SOUND)
 
     def at(self, *steps: str | int) -> tuple[Node, str]:
         """Node and path of a part: ``job.at("depends_on", 0)``."""
@@ -105,22 +110,35 @@ class Section(Shape):
             return INVALID
         report_repeated(node, path, report)
         values: dict[str, Any] = {}
+        broken: dict[str, Node] = {}
         for key, item in node.entries.items():
             if (known := self.declared.get(key)) is None:
-                hint = partial(self._hint_for, key)
-                report.error(node.keys[key], join(path, key), f"unknown key {quoted(key)}", hint)
+                meant = self._field_meant_by(key, report)
+                report.error(
+                    node.keys[key], join(path, key), f"unknown key {quoted(key)}", self._hint_for(meant)
+                )
+                if meant is not None and meant not in node.entries:
+                    broken.setdefault(meant, item)
             elif known.required or not is_null(item):
                 value = known.shape.read(item, join(path, key), report)
-                if value is not INVALID:
+                if value is INVALID:
+                    broken[key] = item
+                else:
                     values[key] = value
         for name, known in self.declared.items():
-            if known.required and name not in node.entries:
+            if known.required and name not in node.entries and name not in broken:
                 report.error(node, path, f"{quoted(name)} is missing", f"add '{name}: ...'")
-        return self.cls(origin=node, where=path, **values)
+        return self.cls(origin=node, where=path, broken=broken or _SOUND, **values)
 
-    def _hint_for(self, key: str) -> str:
-        if (suggestion := did_you_mean(key, self.declared)) is not None:
-            return suggestion
+    def _field_meant_by(self, key: str, report: Report) -> str | None:
+        known = report.misspelt
+        if (self, key) not in known:
+            known[self, key] = closest(key, self.declared) if len(known) < MAX_SEARCHED_HINTS else None
+        return known[self, key]
+
+    def _hint_for(self, meant: str | None) -> str:
+        if meant is not None:
+            return f"did you mean {quoted(meant)}?"
         names = list(self.declared)
         return f"the keys here are {', '.join(names)}" if len(names) <= 8 else "remove it"
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from torc_supervise.workflow.containers import HOLE
+from torc_supervise.workflow.doubt import Doubt
 from torc_supervise.workflow.expand import LINK_FIELDS, ExpandedJob
 from torc_supervise.workflow.names import NameIndex
 from torc_supervise.workflow.problems import quoted
@@ -56,7 +58,7 @@ class References:
         jobs: all jobs after expansion.
         files, user_data: path and value by name.
         report: where unknown names go.
-        complete: False where some jobs or files could not be expanded; unknown names are then not reported.
+        doubts: what entries with mistakes may be called, by kind; such names are not reported as unknown.
     """
 
     def __init__(
@@ -65,12 +67,11 @@ class References:
         files: Mapping[str, str],
         user_data: Mapping[str, Any],
         report: Report,
-        *,
-        complete: bool,
+        doubts: Mapping[str, Doubt],
     ) -> None:
         self.jobs = jobs
         self.report = report
-        self.complete = complete
+        self.doubts = doubts
         self.variables = Variables(files, user_data)
         self.index = {
             "job": NameIndex("job", (job.name for job in jobs)),
@@ -108,7 +109,7 @@ class References:
         for number, name in enumerate(names):
             if name in index:
                 good.append(name)
-            elif self.complete:
+            elif name is not HOLE and not self.doubts[kind].may_be(name):
                 self.report.error(
                     *spec.at(field, number),
                     f"no {kind} named {quoted(name)}",
@@ -120,13 +121,16 @@ class References:
         """The names that each pattern finds; patterns that find none are reported."""
         good: list[tuple[str, ...]] = []
         for number, pattern in enumerate(patterns):
+            if pattern is HOLE:
+                good.append(())
+                continue
             try:
                 found = self.index[kind].matching(pattern)
             except ValueError as error:
                 self.report.error(*spec.at(field, number), f"{quoted(pattern)} is {error}")
                 found = ()
             else:
-                if not found and self.complete:
+                if not found and not self.doubts[kind].may_match(pattern):
                     self.report.error(*spec.at(field, number), f"{quoted(pattern)} matches no {kind}")
             good.append(found)
         return good
@@ -171,15 +175,15 @@ class References:
         return ResolvedJob(job, command, script, uses)
 
     def _variables_of(self, job: ExpandedJob, field: str, text: str, used: dict[str, list[str]]) -> str:
-        def complain(written: str, kind: str, name: str) -> None:
+        def complain(number: int, written: str, kind: str, name: str) -> None:
+            index = self.index["file" if kind == "files" else kind]
             if not name:
                 message = f"{quoted(written)} is not a variable"
                 hint = f"write ${{{kind}.input.NAME}} or ${{{kind}.output.NAME}}"
-                self.report.error(*job.spec.at(field), message, hint)
-            elif self.complete:
-                index = self.index["file" if kind == "files" else kind]
+                self.report.error(*job.spec.at(field), message, hint, part=number)
+            elif not self.doubts[index.noun].may_be(name):
                 message = f"{quoted(written)}: no {index.noun} named {quoted(name)}"
-                self.report.error(*job.spec.at(field), message, partial(index.suggestion, name))
+                self.report.error(*job.spec.at(field), message, partial(index.suggestion, name), part=number)
 
         return self.variables.substitute(text, used, complain)
 
@@ -191,13 +195,21 @@ class References:
                 for name in item.uses.get(f"output_{kind}", ()):
                     writers.setdefault(name, []).append(position)
         for name, positions in producers["files"].items():
-            if len(positions) > 1:
-                first, second = (resolved[position].job for position in positions[:2])
-                field = "output_files" if second.spec.output_files else "name"
-                both = f"{quoted(first.name)} and {quoted(second.name)}"
-                message = f"the file {quoted(name)} is written by two jobs, {both}"
-                self.report.error(*second.spec.at(field), message, "give each of them a file of its own")
+            first = resolved[positions[0]]
+            for position in positions[1:]:
+                self._report_second_writer(name, first, resolved[position])
         return producers
+
+    def _report_second_writer(self, file: str, first: ResolvedJob, second: ResolvedJob) -> None:
+        job = second.job
+        written = job.links[LINK_FIELDS.index("output_files")]
+        if file in written:
+            place = job.spec.at("output_files", written.index(file))
+        else:
+            place = job.spec.at("output_file_regexes" if job.spec.output_file_regexes else "command")
+        message = f"the file {quoted(file)} is written by two jobs, {quoted(first.job.title)} and {quoted(job.title)}"
+        number = second.uses["output_files"].index(file)
+        self.report.error(*place, message, "give each of them a file of its own", part=number)
 
     def _dependencies(
         self,
@@ -211,8 +223,9 @@ class References:
             for name in item.uses.get(f"input_{kind}", ()):
                 implied.update(writers.get(name, ()))
         itself = position in found.depends_on and position not in found.named
-        if itself and position in found.alone:
-            node, path = item.job.spec.at("depends_on_regexes", found.alone[position])
+        number = found.alone.get(position) if itself else None
+        if number is not None and not self.doubts["job"].may_match(item.job.links[1][number]):
+            node, path = item.job.spec.at("depends_on_regexes", number)
             message = f"the pattern matches no job but {quoted(item.job.name)} itself"
             self.report.error(node, path, message, "a job cannot wait for itself")
         if not implied and not itself:

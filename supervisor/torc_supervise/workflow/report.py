@@ -14,7 +14,8 @@ class Report:
     """Errors and warnings of one file.
 
     ``swept`` has the paths of parameterised jobs and files.  A sweep repeats a mistake in everything that it makes:
-    the first is enough, so a second error at the same place of such an item is dropped.
+    the first is enough, so a second error at the same place of such an item is dropped.  ``part`` tells places apart
+    that have no node of their own.
     """
 
     def __init__(self, file: str) -> None:
@@ -22,10 +23,19 @@ class Report:
         self.errors: list[Problem] = []
         self.warnings: list[Problem] = []
         self.swept: set[str] = set()
-        self._seen: set[tuple[int, int, str, str]] = set()
+        self.misspelt: dict[
+            tuple[object, str], str | None
+        ] = {}  # kind of map, unknown key -> the key that it means
+        self._seen: set[tuple[int, int, str, int, str]] = set()
 
     def error(
-        self, node: Node, path: str, message: str, hint: str | Callable[[], str | None] | None = None
+        self,
+        node: Node,
+        path: str,
+        message: str,
+        hint: str | Callable[[], str | None] | None = None,
+        *,
+        part: int = 0,
     ) -> None:
         """Note a mistake at the place of ``node``.
 
@@ -33,7 +43,7 @@ class Report:
         there are so many that nobody reads them all.
         """
         item = path.partition(".")[0]
-        place = (node.line, node.column, path, "" if item in self.swept else message)
+        place = (node.line, node.column, path, part, "" if item in self.swept else message)
         if place not in self._seen:
             self._seen.add(place)
             if callable(hint):

@@ -51,8 +51,8 @@ def parse_runtime(text: str) -> float:
 
 
 NAME = Line("a name")
-NAMES = ListOf(NAME)
-REGEXES = ListOf(Text("a regular expression"))
+NAMES = ListOf(NAME, holes=True)
+REGEXES = ListOf(Text("a regular expression"), holes=True)
 MEMORY = Parsed(memory.parse_memory, "a memory size", "4g", pattern=memory.PATTERN)
 DURATION = Parsed(parse_runtime, "an ISO 8601 duration", "PT1H30M", pattern=duration.PATTERN)
 SIGNAL = Parsed(parse_signal, "a signal", "SIGTERM", numbers=True)

@@ -113,9 +113,11 @@ class ActionSpec(Record):
 
     trigger_type: str = entry(Choice(*TRIGGERS), "When the action is due.", required=True)
     action_type: str = entry(Choice(*ACTIONS), "What the action does.", required=True)
-    jobs: tuple[str, ...] = entry(ListOf(Line("a name")), "Jobs that on_jobs_* triggers look at.", default=())
+    jobs: tuple[str, ...] = entry(
+        ListOf(Line("a name"), holes=True), "Jobs that on_jobs_* triggers look at.", default=()
+    )
     job_name_regexes: tuple[str, ...] = entry(
-        ListOf(Text("a regular expression")), "Regular expressions for such jobs.", default=()
+        ListOf(Text("a regular expression"), holes=True), "Regular expressions for such jobs.", default=()
     )
     commands: tuple[str, ...] = entry(ListOf(Text("a command")), "Commands of run_commands.", default=())
     scheduler: str | None = entry(Line("a name"), "slurm_schedulers entry that schedule_nodes uses.")
@@ -160,6 +162,8 @@ def check_rules(handlers: tuple[FailureHandlerSpec, ...], report: Report) -> Non
     """Report rules that can never match."""
     for handler in handlers:
         for rule in handler.rules:
+            if rule.broken.keys() & {"exit_codes", "match_all_exit_codes"}:
+                continue
             if not rule.exit_codes and not rule.match_all_exit_codes and not rule.states("exit_codes"):
                 hint = "give exit_codes or match_all_exit_codes: true"
                 report.error(rule.origin, rule.where, "the rule matches no exit code", hint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -11,7 +12,8 @@ from typing import Any
 _VARIABLE = re.compile(r"\$\{(files|user_data)\.([^{}]*)\}")
 _PARTS = re.compile(r"(input|output)\.(.+)", re.DOTALL)
 
-Complain = Callable[[str, str, str], None]  # the variable as written, its class, the name (empty: malformed)
+# The number of the variable in the text, how it is written, its class, the name (empty: malformed).
+Complain = Callable[[int, str, str, str], None]
 
 
 class Variables:
@@ -39,16 +41,18 @@ class Variables:
         if "${" not in text:
             return text
 
+        numbers = itertools.count()
+
         def value_of(match: re.Match[str]) -> str:
-            kind = match[1]
+            kind, number = match[1], next(numbers)
             parts = _PARTS.fullmatch(match[2])
             if parts is None:
-                complain(match[0], kind, "")
+                complain(number, match[0], kind, "")
                 return match[0]
             direction, name = parts.groups()
             value = self._value(kind, name)
             if value is None:
-                complain(match[0], kind, name)
+                complain(number, match[0], kind, name)
                 return match[0]
             used.setdefault(f"{direction}_{kind}", []).append(name)
             return value
