@@ -95,6 +95,9 @@ def test_the_format_counts_before_and_after_the_subcommand(finished: Cli) -> Non
         after = finished.run(*command, "-f", "json")
         spelled = finished.run(*command, "--format=json")
         assert before.json.keys() == after.json.keys() == spelled.json.keys(), command
+        between = finished.run("workflows", "-f", "json", *command)
+        assert between.json.keys() == after.json.keys(), command
+    assert finished.run("-f", "json", "workflows", "-f", "table", "list").out.startswith("id ")
 
 
 def test_every_command_is_there_under_workflows_too(finished: Cli) -> None:
@@ -104,6 +107,8 @@ def test_every_command_is_there_under_workflows_too(finished: Cli) -> None:
         ["list"],
         ["reinitialize", "1"],
         ["reset-status", "1"],
+        ["validate", "w.yaml"],
+        ["schema"],
     ):
         assert finished.run("workflows", *command, "-f", "json").json is not None
 
@@ -407,3 +412,12 @@ def test_run_of_a_completed_workflow_says_that_its_inputs_have_changed(cli: Cli)
     changed = cli.run("run", "1")
     assert "a: its input 'raw' (raw.txt) has changed" in changed.err
     assert "torc-supervise reinitialize 1" in changed.err
+
+
+def test_run_from_another_directory_is_refused_with_the_way_out(finished: Cli) -> None:
+    elsewhere = finished.directory / "elsewhere"
+    elsewhere.mkdir()
+    refused = Cli(elsewhere).run("run", "1", "-o", "../torc_output")
+    assert refused.code == 2
+    assert f"cd {finished.directory}" in refused.err
+    assert Cli(elsewhere).run("run", "1", "-o", "../torc_output", "--force").code == 1

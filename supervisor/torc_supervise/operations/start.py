@@ -61,6 +61,7 @@ def run_existing(
     files = layout.find(output, workflow_id)
     with open_workflow(files, "run", say) as opened:
         state = opened.state
+        again.check_directory(state, force)
         machine = survey(options)
         found = again.plan_reinitialize(state)
         plan = found if _needs_reinitialize(state) else None
