@@ -211,6 +211,26 @@ def test_control_without_the_cut_a_partial_write_would_tear_a_line(
         numbers(path)
 
 
+def test_lines_of_another_writer_are_never_cut_off(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two writers should not be; if they are, the one that finds out stops, and the file stays readable."""
+    writer = Journal(str(path))
+    disk = FullDisk(monkeypatch, 10)
+    with pytest.raises(OSError, match="no space"):
+        writer.append(line(2))
+    disk.room = 10**6
+    other = Journal(str(path))
+    other.append(line(2))
+    before = path.read_bytes()
+    for _ in range(2):
+        with pytest.raises(OSError, match="somebody else"):
+            writer.append(line(2))
+    assert path.read_bytes() == before
+    other.append(line(3))
+    assert numbers(path) == [1, 2, 3]
+    for each in (writer, other):
+        each.close()
+
+
 def test_p9_dev_full_is_an_oserror_that_may_be_tried_again(path: Path) -> None:
     writer = Journal(str(path))
     good, full = os.dup(writer._file), os.open("/dev/full", os.O_WRONLY)

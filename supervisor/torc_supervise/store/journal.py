@@ -6,6 +6,7 @@ parse is an error that names line and byte, because something other than us wrot
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -92,8 +93,8 @@ def new_state(created: WorkflowCreated, t: str) -> WorkflowState:
 class Journal:
     """The writing end.  Only the owner of the workflow's lock may have one.
 
-    Invariant: ``committed`` bytes of the file are whole lines that fsync has confirmed; what lies beyond is cut off
-    before anything else is written.
+    Invariant: ``committed`` bytes of the file are whole lines that fsync has confirmed; what lies beyond is what a
+    failed try has left, and is cut off before anything else is written.
     """
 
     def __init__(self, path: str) -> None:
@@ -101,6 +102,7 @@ class Journal:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self.committed = self._drop_torn_line()
         self._dirty = False
+        self._tried = 0  # bytes that the last, failed try has written
 
     def last_seq(self) -> int:
         """Number of the last record in the file, 0 if there is none.  Reads the last line only."""
@@ -114,17 +116,27 @@ class Journal:
             OSError: ENOSPC, EIO, ...; nothing of ``lines`` counts as written, and the same lines may be tried again.
         """
         if self._dirty:  # a failed try may have left a part of its lines
-            os.ftruncate(self._file, self.committed)
+            self._cut_back()
         self._dirty = True
-        written, view = 0, memoryview(lines)
-        while written < len(lines):
-            written += os.write(self._file, view[written:])
+        self._tried, view = 0, memoryview(lines)
+        while self._tried < len(lines):
+            self._tried += os.write(self._file, view[self._tried :])
         os.fsync(self._file)
         self._dirty = False
-        self.committed += written
+        self.committed += self._tried
 
     def close(self) -> None:
         os.close(self._file)
+
+    def _cut_back(self) -> None:
+        """Remove what a failed try has left.
+
+        Raises:
+            OSError: there is more than that: the lock failed us, and lines of another writer must not be cut off.
+        """
+        if os.fstat(self._file).st_size > self.committed + self._tried:
+            raise OSError(errno.EBUSY, "somebody else writes to it", self._path)
+        os.ftruncate(self._file, self.committed)
 
     def _drop_torn_line(self) -> int:
         """Cut off what follows the last newline; returns the length of what stays."""
