@@ -1,6 +1,7 @@
 """The supervisor under test, as a process of its own: ``python drive.py SETUP.json``.
 
 SETUP.json: ``{"output": DIR, "workflow": Workflow.to_dict() or null, "options": RunOptions fields, "resume": bool}``.
+``"fault"``: a path; as soon as a file is there, the loop raises at the end of a turn, as a bug in it would.
 Without a workflow the newest one in DIR is opened again: run once more with ``resume``, else only opened, which
 records what a dead supervisor left.  The last line on stdout is the report, as JSON.
 """
@@ -8,10 +9,12 @@ records what a dead supervisor left.  The last line on stdout is the report, as 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import asdict
 
 from torc_supervise.errors import TorcError
+from torc_supervise.loop import Loop
 from torc_supervise.operations import opened as o
 from torc_supervise.operations.reinitialize import first_record, plan_reinitialize, reinitialize
 from torc_supervise.operations.run import RunOptions, run, survey
@@ -23,9 +26,22 @@ def say(text: str) -> None:
     print(f"drive: {text}", file=sys.stderr, flush=True)
 
 
+def plant(fault: str) -> None:
+    turn = Loop.turn
+
+    def faulty(self: Loop) -> None:
+        turn(self)
+        if os.path.exists(fault):
+            raise RuntimeError("a bug")
+
+    Loop.turn = faulty  # type: ignore[method-assign]
+
+
 def main(path: str) -> int:
     with open(path, "rb") as file:
         setup = json.load(file)
+    if setup["fault"] is not None:
+        plant(setup["fault"])
     options = RunOptions(**setup["options"])
     if setup["workflow"] is not None:
         workflow = Workflow.from_dict(setup["workflow"])

@@ -47,9 +47,14 @@ class Bench:
         resume: bool = False,
         environment: dict[str, str] | None = None,
         output: Path | None = None,
+        before: str = "",
         **options: Any,
     ) -> Supervisor:
-        """Run these jobs; without jobs and workflow, open what is in the output directory."""
+        """Run these jobs; without jobs and workflow, open what is in the output directory.
+
+        Args:
+            before: what a batch script does before it execs the supervisor.
+        """
         if jobs or workflow is not None:
             workflow = workflow_of(*jobs) if workflow is None else workflow
         options = {"max_parallel_jobs": 1000} | options
@@ -60,13 +65,15 @@ class Bench:
             "workflow": workflow.to_dict() if workflow is not None else None,
             "options": options,
             "resume": resume,
+            "fault": str(self.directory / "fault"),
         }
         setup.write_text(json.dumps(document))
         name, _, value = self.mark.partition("=")
         log = self.directory / f"stderr{number}"
+        batch = ["bash", "-c", f'{before}\nexec "$@"', "batch"] if before else []
         with open(log, "wb") as file:
             process = subprocess.Popen(
-                [sys.executable, str(DRIVE), str(setup)],
+                [*batch, sys.executable, str(DRIVE), str(setup)],
                 cwd=self.directory,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -137,6 +144,16 @@ class Supervisor:
         """SIGSTOP, and wait until it has stopped."""
         os.kill(pid, signal.SIGSTOP)
         waiting.wait_for_state(pid, "TZ")
+
+    def break_loop(self) -> None:
+        """Have the next turn of its loop raise, and bring that turn about."""
+        (self.output.parent / "fault").touch()
+        self.signal(signal.SIGCHLD)
+
+    def leave_keeper(self) -> int:
+        """Wait for its end, while its keeper may live on (and hold its stdout); returns its exit code."""
+        waiting.wait_for_end(self.pid)
+        return self.process.wait()
 
     def end(self, exit_code: int | None = None) -> dict[str, Any]:
         """Wait for its end and return its report."""

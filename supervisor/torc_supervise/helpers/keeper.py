@@ -7,6 +7,7 @@ that may hang has a thread of its own: the disk (writer), file systems of jobs (
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import socket
@@ -49,7 +50,6 @@ class KeeperSetup:
     wall: WallTime
     unacknowledged: tuple[tuple[int, bytes], ...] = ()  # (seq, line), already folded into ``state``
     progress: bool = False
-    parent_pid: int = 0
 
 
 class Keeper:
@@ -65,7 +65,6 @@ class Keeper:
         self._to_parent = threading.Lock()
         self._leaving = False
         self._parent_alive = True
-        self._parent_pid = setup.parent_pid
         self._began = time.monotonic()
         self._speaker = Speaker(self._progress if setup.progress else None)
         self._inspector = Inspector(self._tell_verified)
@@ -255,11 +254,11 @@ class Keeper:
             self._control.close()
         self._writer.leave()
         self._writer.join()
-        if os.getppid() != self._parent_pid:  # it was killed, or could not wait for us any longer
-            self._lock.release()
         self._inspector.finish(LAST_WORDS_LIMIT)
         self._speaker.finish(LAST_WORDS_LIMIT)
         self._journal.close()
+        with contextlib.suppress(OSError):  # it names two dead processes then: who comes next takes it over
+            self._lock.release()
 
 
 class _LineReader:

@@ -137,6 +137,10 @@ class KeeperLink:
         self._started(self.pid)
         return Channel(ours)
 
+    def close(self) -> None:
+        """Hang up.  A keeper that was not told to leave executes the last will."""
+        self.channel.close()
+
     def wake(self) -> None:
         """SIGCONT: somebody may have stopped it, and we want to leave."""
         if self.pid:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import gc
 import os
 import sys
@@ -117,25 +119,29 @@ def run(opened: OpenWorkflow, options: RunOptions, machine: Machine, say: Callab
     kernel = RealKernel()
     gc.collect()
     gc.freeze()  # what is loaded by now is never garbage: keep the collector, and copy-on-write, away from it
-    setup = KeeperSetup(
-        opened.files, state, opened.lock, wall, progress=options.progress, parent_pid=os.getpid()
-    )
-    keeper = KeeperLink(setup, opened.seq, kernel.reaper.add_helper)
-    sampler = _start_sampler(state.workflow, [keeper.channel.fileno()], kernel)
-    supervision = Supervision(state, Scheduler(machine.capacity, state.workflow.jobs_sort_method), wall)
-    environment = RunEnvironment(
-        dict(os.environ),
-        state.workflow,
-        state.workflow_id,
-        opened.files.output,
-        os.getcwd(),
-        machine.gpu_names,
-        end_epoch - wall.headroom if end_epoch is not None else None,
-        wall.grace_scale,
-    )
-    with Wakeup() as wakeup:
-        loop = Loop(supervision, kernel, wakeup, Launcher(bash, opened.files, environment), keeper, sampler)
-        try:
+    its_lock = copy.copy(opened.lock)
+    setup = KeeperSetup(opened.files, state, its_lock, wall, progress=options.progress)
+    with contextlib.closing(KeeperLink(setup, opened.seq, kernel.reaper.add_helper)) as keeper:
+        # From here on it writes, also where an exception ends us: it alone knows when the workflow is free again.  And
+        # removing a lock may wait for a file server, which is its business (P8).
+        opened.lock.leave_to_keeper()
+        sampler = _start_sampler(state.workflow, [keeper.channel.fileno()], kernel)
+        supervision = Supervision(state, Scheduler(machine.capacity, state.workflow.jobs_sort_method), wall)
+        environment = RunEnvironment(
+            dict(os.environ),
+            state.workflow,
+            state.workflow_id,
+            opened.files.output,
+            os.getcwd(),
+            machine.gpu_names,
+            end_epoch - wall.headroom if end_epoch is not None else None,
+            wall.grace_scale,
+        )
+        launcher = Launcher(bash, opened.files, environment)
+        with (
+            Wakeup() as wakeup,
+            contextlib.closing(Loop(supervision, kernel, wakeup, launcher, keeper, sampler)) as loop,
+        ):
             supervision.at(clock.monotonic(), clock.wall())
             supervision.begin(_run_started(opened, machine, end_epoch, keeper.pid))
             loop.run()
@@ -143,11 +149,7 @@ def run(opened: OpenWorkflow, options: RunOptions, machine: Machine, say: Callab
             supervision.end(r.RunEnded(state.run_id, final.value, EXIT_CODES[final]))
             loop.write_now()
             confirmed = _leave(loop, keeper, wall, say)
-            if not confirmed:
-                opened.lock.leave_to_keeper()
             wakeup.ignore_from_now_on()
-        finally:
-            loop.close()
     code = EXIT_CODES[final] if confirmed else EXIT_OURS
     return RunReport(state.workflow_id, state.run_id, final, code, dict(state.counts), keeper.unconfirmed)
 
@@ -211,7 +213,10 @@ def _run_started(
 
 
 def _leave(loop: Loop, keeper: KeeperLink, wall: WallTime, say: Callable[[str], None]) -> bool:
-    """No job is left.  Wait for the last records to be durable, with a limit (P12); False if it was reached."""
+    """No job is left.  Wait for the keeper, with a limit (P12); False if records are not durable when it is reached.
+
+    A keeper that has written everything and hangs at the rest (the lock, a terminal) is waited for only a moment.
+    """
     keeper.leave()
     loop.write_now()
     now = time.monotonic()
@@ -220,11 +225,14 @@ def _leave(loop: Loop, keeper: KeeperLink, wall: WallTime, say: Callable[[str], 
         limit = min(limit, max(wall.end - 1.0, now + WAKE_KEEPER_AFTER))
     if loop.wait_for_keeper(min(limit, now + WAKE_KEEPER_AFTER)):
         return True
-    say(
-        f"waiting up to {limit - now:.0f} s for {keeper.unconfirmed} records to be written: is the disk slow or full?"
-    )
     keeper.wake()
-    if loop.wait_for_keeper(limit):
+    if keeper.unconfirmed:
+        say(
+            f"waiting up to {limit - now:.0f} s for {keeper.unconfirmed} records to be written: "
+            "is the disk slow or full?"
+        )
+        loop.wait_for_keeper(limit)
+    if not keeper.unconfirmed:
         return True
     print(
         f"torc-supervise: {keeper.unconfirmed} records are not confirmed; the keeper goes on alone",

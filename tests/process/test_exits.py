@@ -1,0 +1,81 @@
+"""How a supervisor ends, by itself or by force, and what its keeper does then (P9, P10, P12)."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from support import waiting
+from support.supervised import SLEEPS, Bench, child, job
+
+pytestmark = pytest.mark.process
+
+
+def lock_of(bench: Bench) -> Path:
+    return bench.output / "workflows" / "1" / "lock"
+
+
+# -- an exception ------------------------------------------------------------------------------------------------
+
+
+def test_p10_a_workflow_is_not_free_while_the_keeper_ends_the_jobs_of_a_loop_that_broke(bench: Bench) -> None:
+    leave = bench.gate("leave")
+    supervisor = bench.start(job("saves", child("saver.py", "checkpoint", "leave")))
+    bench.said.expect(starting_with="ready", unless_gone=supervisor.pid)
+    keeper = supervisor.keeper()
+    supervisor.break_loop()
+    bench.said.expect(starting_with="asked", unless_gone=keeper)
+    assert supervisor.leave_keeper() != 0
+    assert "RuntimeError: a bug" in supervisor.said()
+    (bench.directory / "fault").unlink()
+    refused = bench.start(resume=True)
+    refused.end(exit_code=2)
+    assert f"its keeper {keeper}" in refused.said()
+    leave.put(b"x")
+    bench.held.wait()
+    waiting.wait_for_end(keeper)
+    assert not lock_of(bench).exists()
+    result = supervisor.journal().results()["saves"]
+    assert (result["status"], result["ended"], result["why"]) == ("terminated", "in_grace", "supervisor_died")
+    again = bench.start(job("other", "exit 0"))
+    again.end(exit_code=0)
+
+
+# -- the lock ------------------------------------------------------------------------------------------------------
+
+
+def test_p12_a_lock_on_a_file_system_that_hangs_does_not_keep_the_supervisor(bench: Bench) -> None:
+    """A FIFO in its place: who reads it waits for ever.  Everything is written, so the run was a success."""
+    gate = bench.gate("gate")
+    supervisor = bench.start(job("waits", f"echo at gate >$BENCH/said; read -r _ <{gate.path}"))
+    bench.said.expect(starting_with="at gate", unless_gone=supervisor.pid)
+    keeper = supervisor.keeper()
+    waiting.wait_until(
+        lambda: f'"keeper_pid":{keeper},' in lock_of(bench).read_text(), "the lock is not signed"
+    )
+    lock_of(bench).unlink()
+    os.mkfifo(lock_of(bench))
+    gate.put(b"\n")
+    assert supervisor.leave_keeper() == 0
+    assert waiting.state_of(keeper) not in ("Z", None), "it is the one that hangs"
+    assert supervisor.journal().entries[-1]["event"] == "run_ended"
+
+
+def test_the_lock_is_gone_when_the_supervisor_is(bench: Bench) -> None:
+    supervisor = bench.start(job("short", "exit 0"))
+    supervisor.end(exit_code=0)
+    assert not lock_of(bench).exists()
+
+
+def test_a_lock_is_released_by_the_second_keeper_as_well(bench: Bench) -> None:
+    supervisor = bench.start(job("sleeps", SLEEPS))
+    bench.said.expect(starting_with="ready", unless_gone=supervisor.pid)
+    first = supervisor.keeper()
+    os.kill(first, signal.SIGKILL)
+    waiting.wait_until(lambda: set(supervisor.helpers()) - {first}, "no new keeper")
+    supervisor.signal(signal.SIGTERM)
+    supervisor.end(exit_code=75)
+    assert not lock_of(bench).exists()
