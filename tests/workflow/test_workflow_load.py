@@ -165,7 +165,7 @@ def test_every_field_arrives() -> None:
 
 
 def test_one_warning_names_all_that_is_not_acted_on() -> None:
-    (warning,) = from_text(EVERYTHING).warnings
+    (warning,) = [one for one in from_text(EVERYTHING).warnings if not one.path]
     named = warning.message.removeprefix("not acted on yet: ").split(", ")
     unused = {"execution_config.mode: slurm", "execution_config.srun_termination_signal"}
     unused |= {"resource_monitor.jobs.granularity: time_series"}
@@ -178,10 +178,32 @@ def test_what_is_acted_on_is_not_warned_about() -> None:
 
 
 def test_other_warnings_keep_their_places() -> None:
-    text = "name: w\njobs: []\nfiles: [{name: a, path: p}, {name: b, path: p}]\nuser_data: [{data: 1}]\n"
+    text = "name: w\njobs: [{name: a, command: x, input_files: [a, b]}]\nfiles: [{name: a, path: p}, {name: b, path: p}]\nuser_data: [{data: 1}]\n"
     assert [warning.render() for warning in from_text(text).warnings] == [
         "<stdin>:3:45: files[1].path: the files 'a' and 'b' have the same path 'p'",
         "<stdin>:4:13: user_data[0]: has no name, so nothing can use it",
+    ]
+
+
+def test_what_is_in_vain_gets_one_warning_each() -> None:
+    text = """\
+name: w
+files: [{name: in, path: i}, {name: idle, path: d}, {name: 'no_{i}', path: 'n{i}', parameters: {i: 1:9}}, {name: 'some_{i}', path: 's{i}', parameters: {i: 1:9}}]
+user_data: [{name: used}, {name: forgotten}]
+resource_requirements: [{name: big, num_cpus: 1, memory: 1g}, {name: r1, num_cpus: 1, memory: 1g}, {name: r2, num_cpus: 1, memory: 1g}, {name: small, num_cpus: 1, memory: 1g}]
+jobs:
+  - {name: 'a{i}', command: 'x ${files.input.in}', parameters: {i: 1:2}, resource_requirements: 'r{i}', sigterm_lead_seconds: 5, termination_signal: INT}
+  - {name: b, command: x, supports_termination: false, checkpoint: c, output_file_regexes: ['^some_3$'], input_user_data: [used]}
+  - {name: c, command: x, supports_termination: true, checkpoint: c, sigterm_lead_seconds: 5, termination_signal: INT, resource_requirements: big}
+"""
+    assert [f"{one.path}: {one.message}" for one in from_text(text).warnings] == [
+        "files[1].name: no job uses the file 'idle'",
+        "files[2].name: no job uses the file 'no_{i}'",
+        "user_data[1].name: no job uses the user_data 'forgotten'",
+        "resource_requirements[3].name: no job uses the requirements 'small'",
+        "jobs[0].sigterm_lead_seconds: has no effect without supports_termination: true",
+        "jobs[0].termination_signal: has no effect without supports_termination: true",
+        "jobs[1].checkpoint: has no effect without supports_termination: true",
     ]
 
 

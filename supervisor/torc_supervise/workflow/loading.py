@@ -22,6 +22,7 @@ from torc_supervise.workflow.source import Source, parse_source, read_source
 from torc_supervise.workflow.spec import FileSpec, JobSpec, WorkflowSpec, read_spec
 from torc_supervise.workflow.spec_execution import check_mode
 from torc_supervise.workflow.spec_slurm import check_rules
+from torc_supervise.workflow.unused import warn_of_no_effect, warn_of_unused
 
 _NAMED_SECTIONS = ("user_data", "resource_requirements", "slurm_schedulers", "failure_handlers")
 
@@ -108,6 +109,8 @@ def _check_and_build(
     warn_not_acted_on(root, report)
     if report.errors:
         return None
+    warn_of_no_effect(spec, report)
+    warn_of_unused(spec, files, resolved, report)
     return build_workflow(spec, resolved, paths, user_data, user=user, spec_path=source.path)
 
 
