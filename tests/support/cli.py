@@ -115,13 +115,11 @@ class Started:
 
     def wait_for_err(self, text: str) -> str:
         """Read stderr until ``text`` appears."""
-        assert self.process.stderr is not None
-        got = b""
-        while text.encode() not in got:
-            chunk = os.read(self.process.stderr.fileno(), 4096)
-            assert chunk, f"ended without {text!r}: {got.decode()}"
-            got += chunk
-        return got.decode()
+        return _read_until(text, self.process.stderr)
+
+    def wait_for_out(self, text: str) -> str:
+        """Read stdout until ``text`` appears."""
+        return _read_until(text, self.process.stdout)
 
     def close(self) -> None:
         if self.process.poll() is None:
@@ -134,6 +132,16 @@ class Started:
     def finish(self) -> Done:
         out, err = self.process.communicate(timeout=LIMIT)
         return Done(self.process.returncode, out.decode(), err.decode())
+
+
+def _read_until(text: str, stream: IO[bytes] | None) -> str:
+    assert stream is not None
+    got = b""
+    while text.encode() not in got:
+        chunk = os.read(stream.fileno(), 4096)
+        assert chunk, f"ended without {text!r}: {got.decode()}"
+        got += chunk
+    return got.decode()
 
 
 def statuses(document: dict[str, Any]) -> dict[str, str]:
