@@ -56,10 +56,14 @@ def test_a_helper_ends_when_its_socket_is_closed(helper: Helper) -> None:
     assert helper.end() == 0
 
 
-def test_helpers_ignore_termination_signals(helper: Helper) -> None:
-    assert set(TERMINATION_SIGNALS) <= waiting.signal_set(helper.pid, "SigIgn")
+KEYS_AND_LIMITS = ("SIGQUIT", "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGALRM", "SIGXCPU")
+
+
+def test_helpers_ignore_what_is_sent_to_every_process(helper: Helper) -> None:
+    to_all = {*TERMINATION_SIGNALS, *(signal.Signals[name] for name in KEYS_AND_LIMITS)}
+    assert to_all <= waiting.signal_set(helper.pid, "SigIgn")
     assert waiting.signal_set(helper.pid, "SigBlk") == set()
-    for signum in TERMINATION_SIGNALS:
+    for signum in to_all:
         os.kill(helper.pid, signum)
     assert helper.end() == 0
 

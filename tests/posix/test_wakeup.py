@@ -91,6 +91,21 @@ def test_p1_a_signal_during_a_wait_ends_the_wait(wakeup: Wakeup) -> None:
         child.wait()
 
 
+@pytest.mark.parametrize("signum", [signal.SIGCHLD, *TERMINATION_SIGNALS])
+def test_p1_a_signal_that_was_blocked_by_whoever_started_us_is_taken(signum: signal.Signals) -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signum})
+    try:
+        signal.raise_signal(signum)
+        with Wakeup() as wakeup:
+            assert readable(wakeup)
+            assert wakeup.take() == [signum]
+        assert signum in signal.pthread_sigmask(signal.SIG_BLOCK, ()), "the mask is as it was"
+    finally:
+        handler = signal.signal(signum, signal.SIG_IGN)  # what is still pending is forgotten
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signum, handler)
+
+
 def test_handlers_and_wakeup_fd_are_restored() -> None:
     before = {signum: signal.getsignal(signum) for signum in (signal.SIGCHLD, *TERMINATION_SIGNALS)}
     with Wakeup():

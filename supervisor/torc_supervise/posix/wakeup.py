@@ -14,6 +14,13 @@ from types import FrameType, TracebackType
 
 TERMINATION_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
+# What a terminal, a shell's limits or somebody's alarm sends to every process of ours.  A helper that ended or stopped
+# with them could not do its duty: after Ctrl-\ the parent is dead, and its jobs are the keeper's.
+_NOT_FOR_HELPERS = (
+    *TERMINATION_SIGNALS,
+    *(signal.SIGQUIT, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGALRM, signal.SIGXCPU),
+)
+
 
 class Wakeup:
     """Owns the signal handlers and the wakeup fd of the process between ``__enter__`` and ``__exit__``."""
@@ -25,6 +32,7 @@ class Wakeup:
         self._writer.setblocking(False)
         self._previous: dict[int, signal._HANDLER] = {}
         self._previous_fd = -1
+        self._previous_mask: set[int] = set()
         self._ignore = False
 
     def __enter__(self) -> Wakeup:
@@ -34,6 +42,8 @@ class Wakeup:
                 continue  # started under nohup: the user asked for exactly this
             self._raised[signum] = False
             self._previous[signum] = signal.signal(signum, self._raise_flag)
+        # Whoever started us may have blocked some of them, and a mask is inherited over exec.
+        self._previous_mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, self._raised)
         return self
 
     def __exit__(
@@ -42,6 +52,7 @@ class Wakeup:
         value: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, self._previous_mask & self._raised.keys())
         for signum, handler in self._previous.items():
             if self._ignore and signum != signal.SIGCHLD:
                 handler = signal.SIG_IGN
@@ -94,11 +105,11 @@ class Wakeup:
 def undo_in_child() -> None:
     """First thing in a forked helper: our handlers and wakeup fd are the parent's business.
 
-    Helpers ignore the termination signals: a terminal's Ctrl-C and Slurm's signals go to every process, and only the
-    parent decides what they mean.  They leave when their pipe is closed.
+    Helpers ignore what a terminal's keys and Slurm send to every process: only the parent decides what it means.  They
+    leave when their pipe is closed.
     """
     signal.set_wakeup_fd(-1)
-    for signum in TERMINATION_SIGNALS:
+    for signum in _NOT_FOR_HELPERS:
         signal.signal(signum, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
