@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import random
+import time
 from pathlib import Path
 
 SLOPE, OFFSET, NOISE = 2.0, -1.0, 0.3
@@ -33,9 +34,13 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, required=True)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--output", type=Path, required=True, help="the file to write")
+    parser.add_argument(
+        "--seconds", type=float, default=0.0, help="to wait, in place of a fit that takes long"
+    )
     args = parser.parse_args()
 
     result = fit(args.learning_rate, args.seed)
+    time.sleep(args.seconds)  # a bigger model
     args.output.parent.mkdir(parents=True, exist_ok=True)
     temporary = args.output.with_name(f".{args.output.name}.tmp")
     with open(temporary, "w") as file:
