@@ -101,12 +101,33 @@ def bytes_text(amount: int | None) -> str | None:
     return f"{value:.1f} TiB"
 
 
-def again_command(workflow_id: int, output: str | None) -> str:
-    """The command line that goes on with a workflow, as it has to be typed here."""
-    where = (
-        "" if output is None or os.path.abspath(output) == os.path.abspath("torc_output") else f" -o {output}"
-    )
-    return f"torc-supervise run {workflow_id}{where}"
+def command(words: str, output: str) -> str:
+    """A command line as it has to be typed here, with the output directory where it is not the usual one."""
+    usual = os.path.abspath(output) == os.path.abspath("torc_output")
+    return f"torc-supervise {words}" + ("" if usual else f" -o {_quoted(output)}")
+
+
+def plural(count: int, noun: str) -> str:
+    """ "1 job", "2 jobs"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def ended_text(row: dict[str, Any]) -> str | None:
+    """How an attempt ended and why, for people: "killed (runtime limit)", "within its grace, checkpoint saved"."""
+    if row["ended"] is None:
+        return None
+    text = "within its grace" if row["ended"] == "in_grace" else str(row["ended"])
+    if row.get("why") is not None:
+        text += f" ({row['why'].replace('_', ' ')})"
+    saved = row.get("checkpoint_saved")
+    return text if saved is None else f"{text}, checkpoint {'saved' if saved else 'not saved'}"
+
+
+def _quoted(path: str) -> str:
+    """As a shell takes it.  shlex is imported here because hardly anybody needs it."""
+    import shlex
+
+    return shlex.quote(path)
 
 
 def _pad(text: str, width: int, right: bool) -> str:

@@ -7,7 +7,7 @@ import typer
 from torc_supervise import DEFAULT_OUTPUT_DIRECTORY
 from torc_supervise import cancel as carry_out
 from torc_supervise_cli.options import FormatOption, IdArgument, OutputOption, wants_json
-from torc_supervise_cli.output import print_json, say
+from torc_supervise_cli.output import command, plural, print_json, say
 
 
 def cancel(
@@ -24,8 +24,9 @@ def cancel(
     if wants_json(ctx, format_):
         print_json({"workflow_id": done.workflow_id, "asked": done.asked, "running": done.running})
     elif done.asked:
+        running = plural(done.running, "running job")
         print(
-            f"asked its supervisor to end {done.running} running jobs; torc-supervise status {workflow_id} shows when"
+            f"asked its supervisor to end {running}; {command(f'status {workflow_id}', output_dir)} shows when"
         )
     else:
         print(f"workflow {workflow_id} is canceled; nothing of it was running")

@@ -12,7 +12,15 @@ from torc_supervise import results as read_results
 from torc_supervise import workflows as read_workflows
 from torc_supervise_cli.commands.status import print_jobs, show_status
 from torc_supervise_cli.options import FormatOption, OptionalIdArgument, OutputOption, wants_json
-from torc_supervise_cli.output import bytes_text, counts_text, duration_text, print_json, print_table, say
+from torc_supervise_cli.output import (
+    bytes_text,
+    counts_text,
+    duration_text,
+    ended_text,
+    print_json,
+    print_table,
+    say,
+)
 
 
 def status(
@@ -122,7 +130,7 @@ def _result_cells(row: dict[str, Any]) -> tuple[object, ...]:
         row["status"],
         row["return_code"],
         row["signal"],
-        row["ended"],
+        ended_text(row),
         duration_text(row["exec_time_seconds"]),
         duration_text(cpu),
         _memory_text(row),

@@ -23,7 +23,7 @@ from torc_supervise import (
 from torc_supervise import reinitialize as carry_out
 from torc_supervise_cli.commands.run import user
 from torc_supervise_cli.options import ForceOption, FormatOption, IdArgument, OutputOption, wants_json
-from torc_supervise_cli.output import again_command, print_json, print_table, say
+from torc_supervise_cli.output import command, plural, print_json, print_table, say
 
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 
@@ -64,7 +64,7 @@ def reinitialize(
     _print_plan(plan, names, dry_run=dry_run)
     _warn_of_missing(plan)
     if not dry_run:
-        print(f"to run them: {again_command(workflow_id, output_dir)}")
+        print(f"to run them: {command(f'run {workflow_id}', output_dir)}")
 
 
 def reset(
@@ -105,8 +105,8 @@ def reset(
         print("nothing to reset")
         return
     shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
-    print(f"{len(names)} jobs reset: {shown}")
-    print(f"to run them: {again_command(workflow_id, output_dir)}")
+    print(f"{plural(len(names), 'job')} reset: {shown}")
+    print(f"to run them: {command(f'run {workflow_id}', output_dir)}")
 
 
 def _plan(state: WorkflowState, new: Workflow | None, *, force: bool) -> ReinitializePlan:
@@ -130,7 +130,8 @@ def _print_plan(plan: ReinitializePlan, names: dict[int, str], *, dry_run: bool)
     if not plan.reset:
         print("nothing has to run again")
         return
-    print(f"{len(plan.reset)} jobs {'would run' if dry_run else 'run'} again, as run {plan.run_id}:")
+    verb = "would run" if dry_run else "run" if len(plan.reset) > 1 else "runs"
+    print(f"{plural(len(plan.reset), 'job')} {verb} again, as run {plan.run_id}:")
     print_table(("id", "name", "why"), [(j, names[j], why) for j, why in plan.reset.items()], right=("id",))
 
 

@@ -23,7 +23,7 @@ from torc_supervise import (
 )
 from torc_supervise_cli.commands.status import print_jobs
 from torc_supervise_cli.options import ForceOption, FormatOption, OutputOption, wants_json
-from torc_supervise_cli.output import again_command, colour, counts_text, print_json, say
+from torc_supervise_cli.output import colour, command, counts_text, print_json, say
 from torc_supervise_cli.streams import discard
 
 MOST = 1_000_000  # of anything that is counted: more than any machine has
@@ -143,13 +143,12 @@ def _say_how_to_go_on(started: Started, output: str) -> None:
     if report.unconfirmed:
         say(f"{report.unconfirmed} records were not confirmed to be on disk when it had to leave")
     if report.exit_code == EXIT_RESUME:
-        say(f"stopped early with work left; to go on: {again_command(report.workflow_id, output)}")
+        say(f"stopped early with work left; to go on: {command(f'run {report.workflow_id}', output)}")
     elif report.state.value == "failed":
-        where = "" if output == DEFAULT_OUTPUT_DIRECTORY else f" -o {output}"
+        workflow = report.workflow_id
         say(
-            f"look at torc-supervise logs {report.workflow_id}{where}; to try again: "
-            f"torc-supervise reset-status {report.workflow_id} --failed-only{where}, then "
-            f"{again_command(report.workflow_id, output)}"
+            f"look at {command(f'logs {workflow}', output)}; to try again: "
+            f"{command(f'reset-status {workflow} --failed-only', output)}, then {command(f'run {workflow}', output)}"
         )
 
 

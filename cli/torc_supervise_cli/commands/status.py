@@ -6,11 +6,13 @@ from typing import Any
 
 from torc_supervise import look_up
 from torc_supervise_cli.output import (
-    again_command,
     bold,
     colour,
+    command,
     counts_text,
     duration_text,
+    ended_text,
+    plural,
     print_table,
     write_bytes,
 )
@@ -66,7 +68,7 @@ def print_jobs(rows: list[dict[str, Any]], *, with_pid: bool = False) -> None:
             row["status"],
             row["return_code"],
             row["signal"],
-            _ended(row),
+            ended_text(row),
             duration_text(row["exec_time_seconds"]),
         ]
         for row in rows
@@ -78,23 +80,18 @@ def print_jobs(rows: list[dict[str, Any]], *, with_pid: bool = False) -> None:
     print_table(headings, cells, right=("id", "code", "time", "pid"))
 
 
-def _ended(row: dict[str, Any]) -> str | None:
-    if row["ended"] is None:
-        return None
-    words = "within its grace" if row["ended"] == "in_grace" else str(row["ended"])
-    saved = row.get("checkpoint_saved")
-    return words if saved is None else f"{words}, checkpoint {'saved' if saved else 'not saved'}"
-
-
 def _print_way_on(head: dict[str, Any], output: str) -> None:
     supervisor = head["supervisor"]
     if supervisor is not None and not supervisor["alive"]:
         running = head["jobs_by_status"]["running"]
         if running:
-            print(f"\nIts supervisor is gone and left {running} jobs without a result.")
+            left = plural(running, "job")
+            print(
+                f"\nIts supervisor is gone and left {left} without a result; the next run or reinitialize ends them."
+            )
         if head["state"] in ("terminated", "ready"):
-            print(f"\nto go on:   {again_command(head['workflow_id'], output)}")
+            again = command(f"run {head['workflow_id']}", output)
+            print(f"\nto go on:   {again}")
         elif head["state"] == "failed":
-            where = "" if output == "torc_output" else f" -o {output}"
-            command = f"torc-supervise reset-status {head['workflow_id']} --failed-only{where}"
-            print(f"\nto try the failed jobs again:   {command}")
+            reset = command(f"reset-status {head['workflow_id']} --failed-only", output)
+            print(f"\nto try the failed jobs again:   {reset}")

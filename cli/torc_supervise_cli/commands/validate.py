@@ -9,7 +9,7 @@ import typer
 from torc_supervise import Loaded, Plan, SpecError, json_schema, load, plan
 from torc_supervise_cli.commands.run import user
 from torc_supervise_cli.options import Format, FormatOption, wants_json
-from torc_supervise_cli.output import bytes_text, print_json, print_table, say
+from torc_supervise_cli.output import bytes_text, plural, print_json, print_table, say
 
 NAMES_SHOWN = 4
 
@@ -78,6 +78,7 @@ def _document(loaded: Loaded, planned: Plan) -> dict[str, Any]:
                 "jobs": [job.name for job in stage.jobs],
                 "num_cpus": stage.num_cpus,
                 "memory_bytes": stage.memory_bytes,
+                "memory_not_stated": stage.memory_not_stated,
                 "num_gpus": stage.num_gpus,
             }
             for stage in planned.stages
@@ -89,8 +90,8 @@ def _print_plan(loaded: Loaded, planned: Plan) -> None:
     before = loaded.counts.jobs
     expanded = f" (from {before} in the file)" if before != planned.jobs else ""
     print(
-        f"'{loaded.workflow.name}' is valid: {planned.jobs} jobs{expanded}, {planned.dependencies} dependencies, "
-        f"{planned.supports_termination} support termination"
+        f"'{loaded.workflow.name}' is valid: {plural(planned.jobs, 'job')}{expanded}, "
+        f"{planned.dependencies} dependencies, {planned.supports_termination} with supports_termination"
     )
     rows = []
     for stage in planned.stages:
@@ -103,7 +104,7 @@ def _print_plan(loaded: Loaded, planned: Plan) -> None:
                 stage.number,
                 len(stage.jobs),
                 stage.num_cpus,
-                bytes_text(stage.memory_bytes),
+                bytes_text(stage.memory_bytes or None),
                 stage.num_gpus,
                 names,
             )

@@ -87,6 +87,7 @@ def job_row(state: WorkflowState, files: WorkflowFiles, job: Job) -> dict[str, A
         "return_code": result.return_code if result else None,
         "signal": result.signal if result else None,
         "ended": result.ended if result else None,
+        "why": result.why if result else None,
         "depends_on": [state.job(d).name for d in job.depends_on],
         "supports_termination": job.supports_termination,
     }
