@@ -15,11 +15,12 @@ from torc_supervise.workflow.model import Job
 
 @dataclass(frozen=True, slots=True)
 class Launcher:
-    """``bash``: absolute path."""
+    """``bash``: absolute path.  ``open_files``: soft limit that jobs return to, None to leave it."""
 
     bash: str
     files: WorkflowFiles
     environment: RunEnvironment
+    open_files: int | None = None
 
     def launch(self, kernel: Kernel, job: Job, run_id: int, attempt_id: int, gpus: tuple[int, ...]) -> int:
         """Start one attempt; returns the pid.  Opens no file: the job's shell does (P8).
@@ -30,5 +31,5 @@ class Launcher:
         command = f"{job.invocation_script} {job.command}" if job.invocation_script else job.command
         mode = job.stdio or self.environment.workflow.execution.stdio
         stdout, stderr = stdio_paths(self.files, mode, job.job_id, run_id, attempt_id)
-        argv = command_line(self.bash, command, stdout, stderr, os.getpid())
+        argv = command_line(self.bash, command, stdout, stderr, os.getpid(), self.open_files)
         return kernel.spawn(argv, self.environment.of(job, run_id, attempt_id, gpus))

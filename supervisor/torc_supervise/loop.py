@@ -14,16 +14,17 @@ from collections.abc import Callable, Iterable
 
 from torc_supervise.helpers import messages
 from torc_supervise.helpers.channel import Channel
-from torc_supervise.helpers.link import KeeperLink, SamplerLink
+from torc_supervise.helpers.link import KeeperLink, Replacement, SamplerLink
 from torc_supervise.launch import Launcher
 from torc_supervise.machine import actions as a
-from torc_supervise.machine.backoff import Backoff
 from torc_supervise.machine.events import Verified
 from torc_supervise.machine.phases import NEVER
+from torc_supervise.machine.step import LEFTOVER_GRACE
 from torc_supervise.machine.supervision import Order, Say, Start, Supervision, Write
 from torc_supervise.posix.clock import LONGEST_WAIT
+from torc_supervise.posix.escaped import end_escaped
 from torc_supervise.posix.kernel import Kernel
-from torc_supervise.posix.reap import Sweep
+from torc_supervise.posix.reap import LOOK_AGAIN_AFTER, NotNowError, Sweep
 from torc_supervise.posix.spawn import SpawnFailedError, SpawnRefusedError
 from torc_supervise.posix.wakeup import Wakeup
 from torc_supervise.workflow.model import JobId
@@ -31,11 +32,8 @@ from torc_supervise.workflow.model import JobId
 STARTS_PER_TURN = 8
 """A burst of starts is cut into turns, so that a signal which arrives meanwhile waits for this many at most."""
 
-LOOK_AGAIN_AFTER = 0.05
-"""Seconds until the next look at a group with a member whose end nobody will tell us."""
-
-ESCAPED_LIMIT = 5.0
-"""Seconds that the end of a run waits for killed processes that had left their job's group."""
+SAMPLERS_IN_A_ROW = 5
+"""Samplers that may die without having seen anything until no other one is tried."""
 
 
 class Loop:
@@ -61,19 +59,22 @@ class Loop:
         self._may_start_more = True
         self._children_changed = False
         self._look_again_at = NEVER
-        self._keeper_due = NEVER  # when a dead keeper is to be replaced; NEVER while there is one
-        self._keeper_backoff = Backoff()
+        self._new_keeper = Replacement()
+        self._new_sampler = Replacement(SAMPLERS_IN_A_ROW)
         self._leaving = False  # the last record is written
         self._selector.register(wakeup, selectors.EVENT_READ, self._on_wakeup)
         self._connect_keeper()
-        if sampler is not None:
-            self._selector.register(sampler.channel, selectors.EVENT_READ, self._on_sampler)
+        self._connect_sampler()
 
-    def run(self) -> None:
-        """Until nothing runs and nothing more will start."""
+    def run(self, end: float = NEVER) -> None:
+        """Until nothing runs and nothing more will start.
+
+        Args:
+            end: of the allocation, monotonic seconds.
+        """
         while not self._supervision.done:
             self.turn()
-        self._end_escaped()
+        self._end_escaped(end)
 
     def turn(self) -> None:
         """One round; returns early only when something happened or a deadline came."""
@@ -84,41 +85,36 @@ class Loop:
         for key, mask in ready:
             signals += key.data(mask)
         # Exits before signals: a job that ended before the signal went out keeps its own status.
-        if self._children_changed:
-            self._children_changed = False
-            self._report(self._kernel.sweep())
-        if self._look_again_at <= self._kernel.monotonic():
-            self._look_again_at = NEVER
-            self._report(self._kernel.look_again())
+        self._sweep_if_due()
         for signum in signals:
             supervision.on_signal(signum)
         supervision.tick()
         self._obey()
         self._start_some()
-        self._replace_keeper_if_due()
+        self._replace_helpers_if_due()
         self._flush()
 
-    def _end_escaped(self) -> None:
-        """What left its job's group (setsid, a daemon) came to us as an orphan; no such process outlives the run (P5).
-
-        Each is killed once; the death of one may bring us its children.  Bounded, because one may be unkillable.
-        """
-        until = self._kernel.monotonic() + ESCAPED_LIMIT
-        killed: set[int] = set()
-        while left := self._kernel.escaped():
-            for pid in left:
-                if pid not in killed:
-                    self._kernel.signal_process(pid, signal.SIGKILL)
-                    killed.add(pid)
-            now = self._kernel.monotonic()
-            if now >= until:
-                break
-            for key, mask in self._selector.select(until - now):
-                key.data(mask)
-        if killed:
-            noun = "process" if len(killed) == 1 else "processes"
-            self._warn("escaped", f"{len(killed)} {noun} had left the group of their job and were killed")
+    def _end_escaped(self, end: float) -> None:
+        """What left its job's group gets the grace of leftovers, less where the end or the user is in a hurry (P5)."""
+        ending, left = self._supervision.ending, max(0.0, end - self._kernel.monotonic())
+        grace = 0.0 if ending is not None and ending.hurried else min(LEFTOVER_GRACE, left / 4)
+        signum = signal.Signals[self._supervision.state.workflow.execution.termination_signal]
+        if count := end_escaped(self._kernel, signum, grace, self._wait):
+            noun = "process" if count == 1 else "processes"
+            self._warn("escaped", f"{count} {noun} had left the group of their job and were ended")
             self._obey()
+
+    def _wait(self, until: float) -> list[int]:
+        """One round of a run without jobs, until something happened; returns the signals that were received."""
+        deadline = min(until, self._look_again_at, self._new_keeper.due)
+        timeout = 0.0 if self._children_changed else self._until(deadline)
+        signals = [signum for key, mask in self._selector.select(timeout) for signum in key.data(mask)]
+        self._supervision.at(self._kernel.monotonic(), self._kernel.wall())
+        self._sweep_if_due()
+        self._obey()
+        self._replace_helpers_if_due()
+        self._flush()
+        return signals
 
     def fds(self) -> list[int]:
         """Descriptors that a newly forked helper must close."""
@@ -134,16 +130,9 @@ class Loop:
         """
         self._leaving = True
         while not self._keeper.gone:
-            now = self._kernel.monotonic()
-            if now >= until:
+            if self._kernel.monotonic() >= until:
                 return False
-            for key, mask in self._selector.select(self._until(min(until, self._keeper_due))):
-                key.data(mask)
-            if self._children_changed:
-                self._children_changed = False
-                self._note_dead_helpers(self._kernel.sweep())
-            self._replace_keeper_if_due()
-            self._flush()
+            self._wait(until)
         return True
 
     def write_now(self) -> None:
@@ -155,13 +144,16 @@ class Loop:
         for descriptor in self._watched.values():
             os.close(descriptor)
         self._selector.close()
+        if self._sampler is not None:
+            self._sampler.channel.close()
 
     # -- what wakes us --------------------------------------------------------------------------------------
 
     def _timeout(self) -> float | None:
         if self._may_start_more:
             return 0.0
-        deadline = min(self._supervision.next_deadline, self._look_again_at, self._keeper_due)
+        due = min(self._new_keeper.due, self._new_sampler.due)
+        deadline = min(self._supervision.next_deadline, self._look_again_at, due)
         return None if deadline == NEVER else self._until(deadline)
 
     def _until(self, deadline: float) -> float:
@@ -201,11 +193,12 @@ class Loop:
                     warning = messages.body(line)
                     self._warn(warning["code"], warning["message"])
         if self._keeper.confirmed > before:
-            self._keeper_backoff.succeeded()
+            self._new_keeper.worked()
 
     def _on_sampler(self, mask: int) -> Iterable[int]:
         assert self._sampler is not None
         for job_id, memory, cpu, at_limit in self._sampler.receive():
+            self._new_sampler.worked()
             self._supervision.on_sample(job_id, memory, cpu, at_limit)
         if self._sampler.channel.closed:
             self._disconnect(self._sampler.channel)
@@ -216,12 +209,28 @@ class Loop:
             descriptor = self._watched.pop(pid)
             self._selector.unregister(descriptor)  # it stays readable for ever
             os.close(descriptor)
-            self._report(self._kernel.look_again())
+            self._look(self._kernel.look_again)
             return ()
 
         return ended
 
     # -- what the kernel said -------------------------------------------------------------------------------
+
+    def _sweep_if_due(self) -> None:
+        if self._children_changed or self._look_again_at <= self._kernel.monotonic():
+            self._children_changed, self._look_again_at = False, NEVER
+            self._look(self._kernel.sweep)
+
+    def _look(self, look: Callable[[], Sweep]) -> None:
+        try:
+            sweep = look()
+        except NotNowError:
+            self._look_again_soon()
+        else:
+            self._report(sweep)
+
+    def _look_again_soon(self) -> None:
+        self._look_again_at = self._kernel.monotonic() + LOOK_AGAIN_AFTER
 
     def _report(self, sweep: Sweep) -> None:
         supervision = self._supervision
@@ -241,7 +250,7 @@ class Loop:
                 # Race: it ended between the look at /proc and this call, and nothing else may ever wake us for it.
                 # (Or no descriptor is to be had: then this is how its end is noticed.)
                 # Test: test_loop.py::test_a_member_that_ends_before_it_can_be_watched_is_noticed.
-                self._look_again_at = self._kernel.monotonic() + LOOK_AGAIN_AFTER
+                self._look_again_soon()
                 continue
             self._watched[pid] = descriptor
             self._selector.register(descriptor, selectors.EVENT_READ, self._on_watched(pid))
@@ -262,11 +271,9 @@ class Loop:
                     self._expect_new_keeper(f"the keeper died ({exit_}); starting another one")
             elif self._sampler is not None and pid == self._sampler.pid:
                 self._disconnect(self._sampler.channel)
-                self._sampler.channel.close()
-                self._sampler = None
-                self._supervision.warn(
-                    "sampler_died", f"the sampler died ({exit_}): memory limits are not enforced"
-                )
+                self._sampler.died()
+                if not self._leaving:
+                    self._expect_new_sampler(f"the sampler died ({exit_})")
 
     # -- what is to be done ---------------------------------------------------------------------------------
 
@@ -330,16 +337,27 @@ class Loop:
     def _connect_keeper(self) -> None:
         self._selector.register(self._keeper.channel, selectors.EVENT_READ, self._on_keeper)
 
+    def _connect_sampler(self) -> None:
+        if self._sampler is not None:
+            self._selector.register(self._sampler.channel, selectors.EVENT_READ, self._on_sampler)
+
     def _disconnect(self, channel: Channel) -> None:
         if channel in self._selector.get_map():
             self._selector.unregister(channel)
 
     def _expect_new_keeper(self, why: str) -> None:
         """The first one comes at once; keepers that die without having confirmed anything come slower and slower."""
-        now = self._kernel.monotonic()
-        pause = self._keeper_backoff.failed(now)
-        self._keeper_due = now if self._keeper_backoff.failures == 1 else now + pause
+        self._new_keeper.wanted(self._kernel.monotonic())
         self._warn("keeper_died", why)
+
+    def _expect_new_sampler(self, why: str) -> None:
+        if self._new_sampler.wanted(self._kernel.monotonic()):
+            self._warn("sampler_died", f"{why}; starting another one")
+        else:
+            self._sampler = None
+            self._warn(
+                "sampler_died", f"{why}, as {SAMPLERS_IN_A_ROW} did before: memory limits are not enforced"
+            )
 
     def _warn(self, code: str, message: str) -> None:
         """Once the run's last record is written, only people can be told."""
@@ -348,23 +366,26 @@ class Loop:
         else:
             self._supervision.warn(code, message)
 
-    def _replace_keeper_if_due(self) -> None:
-        """What was not confirmed is given to the new keeper with the fork; open questions are asked again.
+    def _replace_helpers_if_due(self) -> None:
+        """What a keeper had not confirmed is given to the new one with the fork; open questions are asked again.
 
         Only at the end of a turn, when every order was carried out: a record that is folded into the state but not
         yet handed over would be folded by the new keeper a second time.
         Test: test_faults.py::test_p9_keepers_are_killed_one_after_another.
         """
-        if self._keeper_due > self._kernel.monotonic():
-            return
-        self._keeper_due = NEVER
-        try:
-            self._keeper.restart(self.fds(), self._supervision.state)
-        except OSError as error:  # the machine is full
-            self._expect_new_keeper(f"no new keeper can be started: {error.strerror}; trying again")
-            self._obey()
-            return
-        self._connect_keeper()
+        if self._new_keeper.take(self._kernel.monotonic()):
+            try:
+                self._keeper.restart(self.fds(), self._supervision.state)
+                self._connect_keeper()
+            except OSError as error:  # the machine is full
+                self._expect_new_keeper(f"no new keeper can be started: {error.strerror}; trying again")
+        if self._sampler is not None and self._new_sampler.take(self._kernel.monotonic()):
+            try:
+                self._sampler.restart(self.fds())
+                self._connect_sampler()
+            except OSError as error:
+                self._expect_new_sampler(f"no new sampler can be started: {error.strerror}")
+        self._obey()
 
     def _flush(self) -> None:
         links = [self._keeper.channel] + ([self._sampler.channel] if self._sampler else [])

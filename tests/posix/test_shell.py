@@ -105,6 +105,12 @@ def test_dollar_zero_is_that_of_a_plain_bash_c(out: Path, err: Path) -> None:
     assert out.read_text() == plain.stdout
 
 
+def test_the_soft_limit_on_open_files_is_given_back(out: Path) -> None:
+    argv = command_line(BASH, "ulimit -Sn", str(out), None, open_files=77)
+    subprocess.run(argv, check=True)
+    assert out.read_text() == "77\n"
+
+
 def test_files_that_cannot_be_opened_end_the_job(tmp_path: Path) -> None:
     argv = command_line(BASH, "touch ran", str(tmp_path / "no" / "such"), None)
     done = subprocess.run(argv, cwd=tmp_path, capture_output=True, check=False)

@@ -28,7 +28,7 @@ def test_p10_a_workflow_is_not_free_while_the_keeper_ends_the_jobs_of_a_loop_tha
     keeper = supervisor.keeper()
     supervisor.break_loop()
     bench.said.expect(starting_with="asked", unless_gone=keeper)
-    assert supervisor.leave_keeper() != 0
+    assert supervisor.end_alone() != 0
     assert "RuntimeError: a bug" in supervisor.said()
     (bench.directory / "fault").unlink()
     refused = bench.start(resume=True)
@@ -59,7 +59,7 @@ def test_p12_a_lock_on_a_file_system_that_hangs_does_not_keep_the_supervisor(ben
     lock_of(bench).unlink()
     os.mkfifo(lock_of(bench))
     gate.put(b"\n")
-    assert supervisor.leave_keeper() == 0
+    assert supervisor.end_alone() == 0
     assert waiting.state_of(keeper) not in ("Z", None), "it is the one that hangs"
     assert supervisor.journal().entries[-1]["event"] == "run_ended"
 

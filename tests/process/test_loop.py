@@ -14,20 +14,23 @@ from typing import Any
 import pytest
 
 from support import waiting
-from support.fake_kernel import FakeKernel
+from support.fake_kernel import FakeKernel, ignore
 from support.supervised import job, workflow_of
 from torc_supervise.environment import RunEnvironment
 from torc_supervise.helpers.keeper import KeeperSetup
 from torc_supervise.helpers.link import KeeperLink, SamplerLink
 from torc_supervise.launch import Launcher
-from torc_supervise.loop import Loop
+from torc_supervise.loop import SAMPLERS_IN_A_ROW, Loop
 from torc_supervise.machine import records as r
 from torc_supervise.machine.deadlines import WallTime
+from torc_supervise.machine.phases import NEVER
+from torc_supervise.machine.step import LEFTOVER_GRACE
 from torc_supervise.machine.supervision import Supervision
 from torc_supervise.operations.opened import create_workflow
 from torc_supervise.operations.reinitialize import first_record
-from torc_supervise.posix import clock
+from torc_supervise.posix import clock, escaped
 from torc_supervise.posix.kernel import Kernel, RealKernel
+from torc_supervise.posix.reap import NotNowError, Sweep
 from torc_supervise.posix.wakeup import Wakeup
 from torc_supervise.scheduler import Capacity, Scheduler
 from torc_supervise.workflow.model import Workflow
@@ -215,6 +218,105 @@ def test_p12_an_unkillable_job_is_recorded_and_the_loop_ends(bare: Callable[...,
     assert fake.collected == []
     result = it.opened.state.results[1][1]
     assert (result.status, result.ended, result.return_code) == ("terminated", "unkillable", None)
+
+
+class FullKernel(FakeKernel):
+    """Looks at /proc are refused for a while."""
+
+    refusals = 3
+
+    def sweep(self) -> Sweep:
+        self._refuse()
+        return super().sweep()
+
+    def escaped(self) -> list[int]:
+        self._refuse()
+        return super().escaped()
+
+    def _refuse(self) -> None:
+        if self.refusals:
+            self.refusals -= 1
+            raise NotNowError
+
+
+def test_p11_an_exit_that_cannot_be_looked_at_now_is_seen_soon(bare: Callable[..., Bare]) -> None:
+    """And at the end, what has escaped."""
+    fake = FullKernel()
+    it = bare(workflow_of(job("short", "true")), fake)
+    play(it, fake)
+    it.loop.turn()
+    leader = next(iter(fake.processes))
+    away = fake.fork(leader)
+    fake.setsid(away)
+    fake.exit(leader)
+    begun = fake.monotonic()
+    while not it.supervision.done:
+        it.loop.turn()
+    assert fake.collected == [leader]
+    fake.refusals = 3
+    it.loop.run()
+    assert away not in fake.processes
+    assert fake.monotonic() - begun < 1.0
+    assert fake.refusals == 0
+
+
+@pytest.mark.parametrize("end", [NEVER, 1002.0])
+def test_p5_a_deaf_escaped_process_is_asked_once_and_killed_after_a_short_grace(
+    bare: Callable[..., Bare], end: float
+) -> None:
+    fake = FakeKernel()
+    it = bare(workflow_of(job("short", "true"), termination_signal="SIGUSR1"), fake)
+    play(it, fake)
+    it.loop.turn()
+    leader = next(iter(fake.processes))
+    away = fake.fork(leader)
+    fake.setsid(away)
+    fake.handle(away, signal.SIGUSR1, ignore)
+    fake.exit(leader)
+    it.loop.run(end)
+    assert [(pid, signum) for _, pid, signum in fake.sent] == [
+        (away, signal.SIGUSR1),
+        (away, signal.SIGCONT),
+        (away, signal.SIGKILL),
+        (away, signal.SIGCONT),
+    ]
+    assert fake.sent[2][0] - fake.sent[0][0] == (LEFTOVER_GRACE if end == NEVER else 0.5)
+
+
+def test_p12_an_escaped_process_that_cannot_be_killed_does_not_keep_the_loop(
+    bare: Callable[..., Bare],
+) -> None:
+    fake = FakeKernel()
+    it = bare(workflow_of(job("short", "true")), fake)
+    play(it, fake)
+    it.loop.turn()
+    leader = next(iter(fake.processes))
+    away = fake.fork(leader)
+    fake.setsid(away)
+    fake.processes[away].uninterruptible = True
+    fake.exit(leader)
+    begun = fake.monotonic()
+    it.loop.run()
+    assert fake.monotonic() - begun == pytest.approx(LEFTOVER_GRACE + escaped.LIMIT)
+
+
+def test_samplers_that_die_at_once_are_given_up(bare: Callable[..., Bare]) -> None:
+    it = bare(workflow_of(job("waits", "exec sleep 1000", saves=False)), sampler=True)
+    assert it.sampler is not None
+    it.loop.turn()
+    for _ in range(SAMPLERS_IN_A_ROW + 1):
+        while not it.sampler.pid:
+            it.loop.turn()
+        kill(pid := it.sampler.pid)
+        while it.sampler.pid == pid:
+            it.loop.turn()
+    it.supervision.on_signal(signal.SIGTERM)
+    it.loop.run()
+    assert it.sampler.pid == 0
+    assert it.leave()
+    codes = [warned.message for _, warned in it.opened.state.warnings if warned.code == "sampler_died"]
+    assert len(codes) == SAMPLERS_IN_A_ROW + 1
+    assert "not enforced" in codes[-1]
 
 
 class OddKernel(FakeKernel):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -82,3 +84,109 @@ def test_p10_a_terminals_ctrl_backslash_reaches_all_of_us_and_the_keeper_ends_th
     waiting.wait_for_end(keeper)
     assert supervisor.end(exit_code=-signal.SIGQUIT) == {}
     assert supervisor.journal().results()["saves"]["ended"] == "in_grace"
+
+
+# -- P5: other people's processes ----------------------------------------------------------------------------------
+
+
+def test_p5_what_a_batch_script_has_started_before_us_is_not_ours_to_end(bench: Bench) -> None:
+    """After ``exec`` its background processes are our children, and those of a subshell that ends come to us, too."""
+    quit_ = bench.gate("quit")
+    supervisor = bench.start(
+        job("waits", f"{HOLD} {say('waits')} read -r _ <$BENCH/leave"),
+        before="say() { echo batch $! >$BENCH/said; }\n"
+        "sleep 1000 & say\n"
+        "setsid sleep 1000 & say\n"
+        "(sleep 1000 & say; read -r _ <$BENCH/quit; sleep 1000 & say) &\n",
+    )
+    leave = bench.gate("leave")
+    pids = bench.said.expect(3, "batch", unless_gone=supervisor.pid)
+    bench.said.expect(starting_with="waits", unless_gone=supervisor.pid)
+    quit_.put(b"\n")
+    pids += bench.said.expect(1, "batch", unless_gone=supervisor.pid)
+    orphan = int(pids[-1].split()[1])
+    waiting.wait_until(lambda: orphan in waiting.children_of(supervisor.pid), "it did not come to us")
+    leave.put(b"\n")
+    assert supervisor.end_alone() == 0
+    assert [waiting.state_of(int(line.split()[1])) for line in pids] == ["S"] * 4
+    assert supervisor.journal().warnings() == []
+
+
+def test_p5_a_daemon_that_left_its_jobs_group_may_still_save(bench: Bench) -> None:
+    saver = child("saver.py", "checkpoint", "-")
+    leave = bench.gate("leave")
+    supervisor = bench.start(job("starts", f"setsid {saver} & read -r _ <$BENCH/leave"))
+    bench.said.expect(starting_with="ready", unless_gone=supervisor.pid)
+    leave.put(b"\n")
+    supervisor.end(exit_code=0)
+    bench.held.wait()
+    assert (bench.directory / "checkpoint").read_text() == "saved\n"
+    assert supervisor.journal().warnings() == ["escaped"]
+
+
+# -- P11: descriptors ----------------------------------------------------------------------------------------------
+
+
+def soft_limit(pid: int) -> int:
+    return resource.prlimit(pid, resource.RLIMIT_NOFILE)[0]
+
+
+def test_p11_the_limit_on_open_files_is_raised_for_us_and_not_for_jobs(bench: Bench) -> None:
+    """Programs that use select(2) break on descriptors above 1023."""
+    supervisor = bench.start(
+        job("shows", f"ulimit -Sn; ulimit -Hn; {say('shown')} read -r _ <$BENCH/leave"),
+        before="ulimit -Sn 300; ulimit -Hn 900",
+    )
+    leave = bench.gate("leave")
+    bench.said.expect(starting_with="shown", unless_gone=supervisor.pid)
+    assert soft_limit(supervisor.pid) == 900
+    leave.put(b"\n")
+    supervisor.end(exit_code=0)
+    assert (bench.output / "job_stdio" / "job_wf1_j1_r1_a1.o").read_text() == "300\n900\n"
+
+
+def test_p11_a_supervisor_without_descriptors_waits_until_it_has_some(bench: Bench) -> None:
+    leave = bench.gate("leave")
+    supervisor = bench.start(job("waits", f"{HOLD} {say('ready')} read -r _ <$BENCH/leave"))
+    bench.said.expect(starting_with="ready", unless_gone=supervisor.pid)
+    supervisor.keeper()
+    limits = resource.prlimit(supervisor.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(supervisor.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+    leave.put(b"\n")
+    bench.held.wait()
+    began = switches(supervisor.pid)
+    waiting.wait_until(lambda: switches(supervisor.pid) > began + 5 or not supervisor.running, "it sleeps")
+    assert supervisor.running
+    resource.prlimit(supervisor.pid, resource.RLIMIT_NOFILE, limits)
+    supervisor.end(exit_code=0)
+    assert supervisor.journal().results()["waits"]["status"] == "completed"
+
+
+def switches(pid: int) -> int:
+    """How often it has waited for something."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return int(next(line for line in text.splitlines() if line.startswith("voluntary")).split()[1])
+
+
+# -- the sampler ---------------------------------------------------------------------------------------------------
+
+
+def test_a_sampler_that_died_is_replaced_and_told_of_the_jobs_that_run(bench: Bench) -> None:
+    leave = bench.gate("leave")
+    greedy = f"{HOLD} {say('waits')} read -r _ <$BENCH/leave; {child('allocates.py', '200')}"
+    needed = needs(memory_bytes=64 << 20, memory_stated=True)
+    supervisor = bench.start(workflow=workflow_of(job("greedy", greedy, requirements=needed), sample=0.05))
+    bench.said.expect(starting_with="waits", unless_gone=supervisor.pid)
+    waiting.wait_until(lambda: len(supervisor.helpers()) == 2, "no sampler")
+    keeper, sampler = supervisor.helpers()
+    waiting.kill_all([sampler])
+    waiting.wait_until(lambda: set(supervisor.helpers()) - {keeper, sampler}, "no new sampler")
+    leave.put(b"\n")
+    supervisor.end(exit_code=1)
+    journal = supervisor.journal()
+    result = journal.results()["greedy"]
+    assert (result["status"], result["why"]) == ("failed", "memory_limit")
+    assert journal.warnings() == ["sampler_died"]

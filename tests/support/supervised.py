@@ -150,8 +150,8 @@ class Supervisor:
         (self.output.parent / "fault").touch()
         self.signal(signal.SIGCHLD)
 
-    def leave_keeper(self) -> int:
-        """Wait for its end, while its keeper may live on (and hold its stdout); returns its exit code."""
+    def end_alone(self) -> int:
+        """Wait for its end, while others may live on that hold its stdout; returns its exit code."""
         waiting.wait_for_end(self.pid)
         return self.process.wait()
 

@@ -15,6 +15,8 @@ from torc_supervise.helpers.channel import Channel
 from torc_supervise.helpers.fork import fork_helper
 from torc_supervise.helpers.keeper import KeeperSetup
 from torc_supervise.helpers.messages import Inspection
+from torc_supervise.machine.backoff import Backoff
+from torc_supervise.machine.phases import NEVER
 from torc_supervise.machine.records import JobSignaled, Record
 from torc_supervise.machine.state import WorkflowState
 from torc_supervise.machine.status import StopReason
@@ -148,26 +150,91 @@ class KeeperLink:
 
 
 class SamplerLink:
-    """The sampler is told which processes to look at, and says what it saw."""
+    """The sampler is told which processes to look at, and says what it saw.  A new one is told again."""
 
     def __init__(
         self, interval: float, enforce: bool, close: Iterable[int], started: Callable[[int], None]
     ) -> None:
-        ours, theirs = socket.socketpair()
+        self._interval = interval
         self._enforce = enforce
-        self.pid = fork_helper("sampler", lambda: sampler.main(theirs, interval), [*close, ours.fileno()])
-        theirs.close()
-        started(self.pid)
-        self.channel = Channel(ours)
+        self._started = started
+        self._watched: dict[JobId, bytes] = {}  # what it was told of each job that it watches
+        self.pid = 0
+        self.channel = self._fork(close)
 
     def watch(self, job: Job, pid: int) -> None:
         limit = job.requirements.memory_bytes if self._enforce and job.requirements.memory_stated else None
-        self.channel.send(messages.line("J", {"job_id": job.job_id, "pid": pid, "limit": limit}))
+        line = messages.line("J", {"job_id": job.job_id, "pid": pid, "limit": limit})
+        self._watched[job.job_id] = line
+        self._send(line)
 
     def forget(self, job_id: JobId) -> None:
-        self.channel.send(b"D%d\n" % job_id)
+        if self._watched.pop(job_id, None) is not None:
+            self._send(b"D%d\n" % job_id)
 
     def receive(self) -> Iterable[tuple[JobId, int, float, bool]]:
         for line in self.channel.receive():
             job_id, memory, cpu, at_limit = messages.body(line)
             yield job_id, memory, cpu, at_limit
+
+    def died(self) -> None:
+        """It was collected."""
+        self.pid = 0
+        self.channel.close()
+
+    def restart(self, close: Iterable[int]) -> None:
+        """Fork another one.
+
+        Raises:
+            OSError: no process can be made; everything is as before.
+        """
+        self.channel = self._fork(close)
+        for line in self._watched.values():
+            self.channel.send(line)
+
+    def _send(self, line: bytes) -> None:
+        if not self.channel.closed:  # else the next one is told
+            self.channel.send(line)
+
+    def _fork(self, close: Iterable[int]) -> Channel:
+        ours, theirs = socket.socketpair()
+        interval = self._interval
+        try:
+            self.pid = fork_helper("sampler", lambda: sampler.main(theirs, interval), [*close, ours.fileno()])
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        self._started(self.pid)
+        return Channel(ours)
+
+
+class Replacement:
+    """When a dead helper is replaced: the first one at once, those after it slower and slower while none works.
+
+    Invariant: ``due`` is NEVER unless a new one is wanted, monotonic seconds.
+    """
+
+    def __init__(self, most: int | None = None) -> None:
+        self.due = NEVER
+        self._most = most  # deaths in a row after which no other one is wanted
+        self._backoff = Backoff()
+
+    def wanted(self, now: float) -> bool:
+        """One has died, or could not be started; returns False where it was the last."""
+        if self._backoff.failures == self._most:
+            return False
+        pause = self._backoff.failed(now)
+        self.due = now if self._backoff.failures == 1 else now + pause
+        return True
+
+    def worked(self) -> None:
+        self._backoff.succeeded()
+
+    def take(self, now: float) -> bool:
+        """Whether it is time for a new one; asked once."""
+        if now < self.due:
+            return False
+        self.due = NEVER
+        return True

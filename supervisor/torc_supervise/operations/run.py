@@ -24,7 +24,7 @@ from torc_supervise.machine.phases import NEVER
 from torc_supervise.machine.status import RunState, Status
 from torc_supervise.machine.supervision import Supervision
 from torc_supervise.operations.opened import OpenWorkflow
-from torc_supervise.posix import clock, host, procfs
+from torc_supervise.posix import clock, descriptors, host, procfs
 from torc_supervise.posix.kernel import RealKernel
 from torc_supervise.posix.shell import find_bash
 from torc_supervise.posix.spawn import keep_descriptors_from_children
@@ -112,7 +112,7 @@ def run(opened: OpenWorkflow, options: RunOptions, machine: Machine, say: Callab
     bash = find_bash()
     if bash is None:
         raise TorcError("bash was not found on this machine", "jobs are run by 'bash -c': install it")
-    prepare_process(say)
+    open_files = prepare_process(say)
     state, now = opened.state, clock.monotonic()
     wall = wall_time(state.workflow, now, options.time_limit, say)
     end_epoch = clock.epoch() + (wall.end - now) if wall.known else None
@@ -137,14 +137,14 @@ def run(opened: OpenWorkflow, options: RunOptions, machine: Machine, say: Callab
             end_epoch - wall.headroom if end_epoch is not None else None,
             wall.grace_scale,
         )
-        launcher = Launcher(bash, opened.files, environment)
+        launcher = Launcher(bash, opened.files, environment, open_files)
         with (
             Wakeup() as wakeup,
             contextlib.closing(Loop(supervision, kernel, wakeup, launcher, keeper, sampler)) as loop,
         ):
             supervision.at(clock.monotonic(), clock.wall())
             supervision.begin(_run_started(opened, machine, end_epoch, keeper.pid))
-            loop.run()
+            loop.run(wall.end)
             final = supervision.outcome()
             supervision.end(r.RunEnded(state.run_id, final.value, EXIT_CODES[final]))
             loop.write_now()
@@ -154,8 +154,13 @@ def run(opened: OpenWorkflow, options: RunOptions, machine: Machine, say: Callab
     return RunReport(state.workflow_id, state.run_id, final, code, dict(state.counts), keeper.unconfirmed)
 
 
-def prepare_process(say: Callable[[str], None]) -> None:
-    """Things of the whole process that must be so before the first child exists."""
+def prepare_process(say: Callable[[str], None]) -> int | None:
+    """Things of the whole process that must be so before the first child exists.
+
+    Returns:
+        the soft limit on open files that jobs are to return to, None where it was not raised.
+    """
+    open_files = descriptors.raise_limit()
     keep_descriptors_from_children()
     failure = become_subreaper()
     if failure is not None:
@@ -164,6 +169,7 @@ def prepare_process(say: Callable[[str], None]) -> None:
         say(
             "warning: this kernel has no /proc/PID/task/TID/children; looking for members of groups is slower"
         )
+    return open_files
 
 
 def wall_time(

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from torc_supervise.exitstatus import Usage
 from torc_supervise.posix import clock, groups
+from torc_supervise.posix.descriptors import is_spare
 from torc_supervise.posix.groups import Delivery
 from torc_supervise.posix.reap import Reaper, Sweep
 from torc_supervise.posix.spawn import spawn
@@ -29,19 +30,23 @@ class Kernel(Protocol):
         """Send to one leader."""
 
     def sweep(self) -> Sweep:
-        """Who died since the last sweep, and who is left in groups whose leader is dead."""
+        """Who died since the last sweep, and who is left in groups whose leader is dead.
+
+        Raises:
+            NotNowError: the machine is too full to tell; ask again soon.  So do the next two.
+        """
 
     def look_again(self) -> Sweep:
         """The members of such groups, anew."""
 
-    def collect(self, pid: int) -> Usage | None:
-        """Reap a leader's zombie."""
-
     def escaped(self) -> list[int]:
         """Living processes that left their job's group and were re-parented to us."""
 
+    def collect(self, pid: int) -> Usage | None:
+        """Reap a leader's zombie."""
+
     def watch(self, pid: int) -> int | None:
-        """A descriptor that becomes readable when ``pid`` ends; None if it is gone or the kernel has no pidfds."""
+        """A descriptor that becomes readable when ``pid`` ends; None if it is gone, or none is to be had."""
 
     def monotonic(self) -> float: ...
 
@@ -68,12 +73,16 @@ class RealKernel:
         return pid
 
     def watch(self, pid: int) -> int | None:
-        """pidfd_open(2), Linux 5.3.
+        """pidfd_open(2), Linux 5.3.  None, too, where descriptors become scarce.
 
         Race: the number was reused between our look at /proc and this call.  The stranger is then only watched, never
         signalled: its end makes us look again, no more.
         """
         try:
-            return os.pidfd_open(pid)
+            descriptor = os.pidfd_open(pid)
         except OSError:
             return None
+        if is_spare(descriptor):
+            os.close(descriptor)
+            return None
+        return descriptor

@@ -12,13 +12,22 @@ shows every stray.  No strays: every group with a dead leader is empty.  Otherwi
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from torc_supervise.exitstatus import Exit, Exited, Signaled, Usage
 from torc_supervise.posix import procfs
+from torc_supervise.posix.procfs import ProcessStat
+from torc_supervise.posix.spawn import MACHINE_FULL
+
+LOOK_AGAIN_AFTER = 0.05
+"""Seconds until the next look where none could be taken, or where nobody will tell us that a member has ended."""
+
+MOST_LOOKS = 100
+"""Looks at /proc in a row, while orphans come and die, before something else has its turn (P8)."""
 
 _PEEK = os.WEXITED | os.WNOWAIT | os.WNOHANG
 
@@ -38,8 +47,17 @@ class Sweep:
     strangers: set[int] = field(default_factory=set)
 
 
+class NotNowError(Exception):
+    """/proc cannot be looked at (EMFILE, ENFILE, ENOMEM: P11), or never holds still.  Ask again soon."""
+
+
 class Reaper:
-    """Knows all children that were started on purpose; everything else that turns up is an orphan.
+    """Knows all children that were started on purpose, and leaves those alone that were there before it.
+
+    Of the rest, what may descend from a job is an orphan.  A process with our own session does not: every job has a
+    session of its own, and nobody can join another one.  Nor does what was there, below a child of ours, before the
+    first job: ``sleep 1000 & exec torc-supervise run`` in a batch script makes us the parent of a stranger.  (What that
+    stranger starts later, in a session of its own, and abandons, cannot be told from what a job abandons.)
 
     Invariants: ``_alive`` and ``_dead`` are disjoint; a pid in either is a child of ours that was not collected, so
     its number belongs to it.
@@ -51,6 +69,9 @@ class Reaper:
         self._helpers: set[int] = set()
         self._own_children = children or _own_children
         self.orphans_reaped = 0
+        self._not_ours = frozenset(self._own_children())  # never waited for: somebody else may want to
+        self._before_us = _started(self._not_ours)  # they and their descendants: pid -> start in clock ticks
+        self._session = os.getsid(0)
 
     def add(self, pid: int) -> None:
         """A leader was spawned."""
@@ -60,7 +81,11 @@ class Reaper:
         self._helpers.add(pid)
 
     def sweep(self) -> Sweep:
-        """Ask the kernel about every child.  Collects orphans and helpers; never a leader."""
+        """Ask the kernel about every child.  Collects orphans and helpers; never a leader.
+
+        Raises:
+            NotNowError: nothing was reported and no leader was forgotten.
+        """
         found = Sweep()
         if not _anything_dead():
             return found
@@ -68,33 +93,30 @@ class Reaper:
             exit_ = _peek(pid)
             if exit_ is not None:
                 found.exited.append((pid, exit_))
-        for pid, _ in found.exited:
-            self._alive.remove(pid)
-            self._dead.add(pid)
+        newly_dead = {pid for pid, _ in found.exited}
+        self._look_for_members(found, self._dead | newly_dead)
+        self._alive -= newly_dead
+        self._dead |= newly_dead
         for pid in [pid for pid in self._helpers if _peek(pid) is not None]:
             self._helpers.remove(pid)
             found.helpers.append((pid, _collect(pid)[0]))
-        self._look_for_members(found)
         return found
 
     def look_again(self) -> Sweep:
         """The members of groups whose leader is dead, anew: a member that is not our child has ended."""
         found = Sweep()
-        self._look_for_members(found)
+        self._look_for_members(found, self._dead)
         return found
 
     def escaped(self) -> list[int]:
         """Living orphans that belong to no group of ours, in the order in which they came to us.
 
-        They are children of ours that were not waited for: their numbers belong to them, and a signal hits no stranger.
+        They are children of ours that were not waited for, and came from jobs: their numbers belong to them, and a
+        signal hits no stranger.
         """
-        found = []
         groups = self._alive | self._dead
-        for pid in self._living_strays():
-            about = procfs.stat(pid)
-            if about is not None and about.pgid not in groups:
-                found.append(pid)
-        return found
+        strays = [tree[0] for tree in self._strays()]
+        return [about.pid for about in strays if about.alive and about.pgid not in groups]
 
     def collect(self, pid: int) -> Usage | None:
         """Reap a leader's zombie; its group must be empty (P3).  None if it was not there to be collected."""
@@ -105,42 +127,51 @@ class Reaper:
         except ChildProcessError:
             return None
 
-    def _look_for_members(self, found: Sweep) -> None:
+    def _look_for_members(self, found: Sweep, leaders: set[int]) -> None:
         """Fill in ``members`` and ``strangers``, collecting dead orphans on the way.  Order matters: see the module."""
-        found.members = {pgid: [] for pgid in self._dead}
-        for pid in self._living_strays():
-            self._walk(pid, found)
+        found.members = {pgid: [] for pgid in leaders}
+        for tree in self._strays():
+            for about in tree:
+                if about.alive and about.pgid in found.members:
+                    found.members[about.pgid].append(about.pid)
+                    if about is not tree[0]:
+                        found.strangers.add(about.pid)
 
-    def _living_strays(self) -> list[int]:
-        """Children that nobody started on purpose; those that are dead are collected on the way."""
+    def _strays(self) -> list[list[ProcessStat]]:
+        """Living children that came from jobs, each with its descendants; those that are dead are collected.
+
+        Race: a process dies after the list of our children was read and before it was looked at itself.  Its children
+        are ours by then, and were seen in neither place.  So the list is read again, until nobody is new in it.
+        Test: test_reap.py::test_p4_children_of_an_orphan_that_dies_while_we_look_are_seen.
+        """
+        with _looking():
+            for _ in range(MOST_LOOKS):
+                listed = self._own_children()
+                collected, living = self._sort_out(listed)
+                trees = [_tree(pid) for pid in living]
+                nobody = not (collected or living)
+                if nobody or set(self._own_children()) <= set(listed) - collected:
+                    return [tree for tree in trees if tree]
+        raise NotNowError
+
+    def _sort_out(self, children: list[int]) -> tuple[set[int], list[int]]:
+        """Of our children those that were dead orphans, collected now, and those that live and came from jobs."""
         known = self._alive | self._dead | self._helpers
-        living = []
-        for pid in self._own_children():
-            if pid in known:
-                continue
-            if _peek(pid) is None:
-                living.append(pid)
-            else:
-                _collect(pid)
-                self.orphans_reaped += 1
-        return living
-
-    def _walk(self, stray: int, found: Sweep) -> None:
-        """Note the living members among a stray and its descendants."""
-        todo, seen = [stray], {stray}
-        while todo:
-            pid = todo.pop()
-            about = procfs.stat(pid)
+        collected, living = set(), []
+        for pid in children:
+            about = procfs.stat(pid) if pid not in known else None
             if about is None:
                 continue
-            if about.alive and about.pgid in found.members:
-                found.members[about.pgid].append(pid)
-                if pid != stray:
-                    found.strangers.add(pid)
-            for child in _children_of(pid):
-                if child not in seen:
-                    seen.add(child)
-                    todo.append(child)
+            was_there = self._before_us.get(pid) == about.start_ticks
+            if was_there and pid in self._not_ours:
+                continue
+            if _peek(pid) is not None:
+                _collect(pid)
+                collected.add(pid)
+                self.orphans_reaped += 1
+            elif not was_there and about.sid != self._session:
+                living.append(pid)
+        return collected, living
 
 
 def _anything_dead() -> bool:
@@ -172,6 +203,37 @@ def _collect(pid: int) -> tuple[Exit, Usage]:
         exit_ = Exited(os.WEXITSTATUS(status))
     is_bound = usage.ru_maxrss <= resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return exit_, Usage(usage.ru_maxrss * 1024, usage.ru_utime, usage.ru_stime, is_bound)
+
+
+@contextlib.contextmanager
+def _looking() -> Iterator[None]:
+    """Tell "nobody is there" from "nobody can look"."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in MACHINE_FULL:
+            raise NotNowError from error
+        raise
+
+
+def _tree(root: int) -> list[ProcessStat]:
+    """A process and its descendants, as far as they were there when it was their turn; empty if it was not itself."""
+    found, todo, seen = [], [root], {root}
+    while todo:
+        pid = todo.pop()
+        about = procfs.stat(pid)
+        if about is None:
+            continue
+        found.append(about)
+        for child in _children_of(pid):
+            if child not in seen:
+                seen.add(child)
+                todo.append(child)
+    return found
+
+
+def _started(roots: Iterable[int]) -> dict[int, int]:
+    return {about.pid: about.start_ticks for root in roots for about in _tree(root)}
 
 
 def _own_children() -> list[int]:

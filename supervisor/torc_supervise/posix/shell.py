@@ -12,7 +12,12 @@ def find_bash() -> str | None:
 
 
 def command_line(
-    bash: str, command: str, stdout: str | None, stderr: str | None, parent: int | None = None
+    bash: str,
+    command: str,
+    stdout: str | None,
+    stderr: str | None,
+    parent: int | None = None,
+    open_files: int | None = None,
 ) -> tuple[str, ...]:
     """``bash -c`` with a prologue of one line, then the command as it was written.
 
@@ -23,6 +28,7 @@ def command_line(
     Args:
         stdout: path of the file, or None for /dev/null.  ``stderr`` the same as ``stdout`` joins the two.
         parent: pid of the supervisor, None not to ask for it.
+        open_files: soft limit on open files to return to, None to leave it.
 
     Race: the supervisor is killed while it waits in posix_spawn for the exec, so nobody hears of this job (P10).  The
     shell looks at its parent first: it is somebody else then, and the job does not begin.  A supervisor that is killed
@@ -35,4 +41,5 @@ def command_line(
     else:
         redirections += f" 2>{shlex.quote(stderr or '/dev/null')}"
     look = f"[ $PPID = {parent} ] && " if parent is not None else ""
-    return (bash, "-c", f"{look}exec {redirections} || exit 125\n{command}")
+    limit = f"ulimit -Sn {open_files} && " if open_files is not None else ""
+    return (bash, "-c", f"{look}{limit}exec {redirections} || exit 125\n{command}")
