@@ -204,12 +204,28 @@ def test_records_that_only_tell_something_change_nothing() -> None:
     story = Story(job(1))
     before = story.state.fingerprint()
     for record in (
-        r.JobSignaled(1, 1, 1, 9, "SIGTERM", "signal"),
+        r.JobSignaled(1, 1, 1, 9, "SIGTERM", "signal"),  # of no live attempt
         r.SignalReceived(1, "SIGTERM"),
         r.JobsCanceled(1, 1, (2,)),
     ):
         assert story.apply(record) == ()
     assert story.state.fingerprint() == before
+
+
+def test_p6_a_live_attempt_knows_when_and_why_it_was_first_signalled() -> None:
+    story = Story(job(1))
+    story.begin().apply(r.JobStarted(1, 1, 1, 9, 9))
+    assert (story.state.live[1].asked_at, story.state.live[1].last_signal) == (None, None)
+    story.apply(r.JobSignaled(1, 1, 1, 9, "SIGTERM", "signal"))
+    asked = story.state.live[1]
+    assert (asked.asked_at, asked.asked_why, asked.last_signal) == (3.0, "signal", "SIGTERM")
+    assert asked.mono == 2.0
+    story.apply(r.JobSignaled(1, 1, 1, 9, "SIGKILL", "signal"))
+    killed = story.state.live[1]
+    assert (killed.asked_at, killed.asked_why, killed.last_signal) == (3.0, "signal", "SIGKILL")
+    story.apply(r.JobEnded(1, 1, 1, "terminated", "killed"))
+    story.apply(r.JobStarted(1, 1, 2, 9, 9))
+    assert story.state.live[1].asked_at is None, "another attempt"
 
 
 @st.composite

@@ -14,6 +14,7 @@ import time
 from collections.abc import Collection, Iterator
 
 from torc_supervise.posix.groups import signal_descriptor
+from torc_supervise.posix.spawn import MACHINE_FULL
 
 LOOK_AGAIN_AFTER = 0.2  # seconds, where not every process can be watched
 
@@ -56,10 +57,14 @@ class Hunt:
     def _work(self) -> None:
         killed: set[int] = set()
         while time.monotonic() < self._until:
-            left = list(self._marked())
+            poll = select.poll()
+            try:
+                left = list(self._marked())
+            except OSError:  # the machine is too full to tell: nobody is gone because nobody can look
+                poll.poll(LOOK_AGAIN_AFTER * 1000)
+                continue
             if not left:
                 break
-            poll = select.poll()
             descriptors = [descriptor for pid in left if (descriptor := self._kill(pid)) is not None]
             for descriptor in descriptors:
                 poll.register(descriptor, select.POLLIN)
@@ -78,7 +83,9 @@ class Hunt:
         try:
             with open(f"/proc/{pid}/environ", "rb") as file:
                 entries = set(file.read().split(b"\0"))
-        except OSError:
+        except OSError as error:
+            if error.errno in MACHINE_FULL:
+                raise
             return False  # gone, or another user's
         return self._marks <= entries and not self._spared & entries
 
@@ -92,6 +99,9 @@ class Hunt:
             descriptor = os.pidfd_open(pid)
         except OSError:
             return None
-        if self._is_marked(pid):
-            signal_descriptor(descriptor, signal.SIGKILL)
+        try:
+            if self._is_marked(pid):
+                signal_descriptor(descriptor, signal.SIGKILL)
+        except OSError:
+            pass  # the next round tries again
         return descriptor

@@ -7,6 +7,7 @@ a member lives; each look at /proc checks that what has the number is as old as 
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import time
@@ -20,11 +21,12 @@ from torc_supervise.machine import records as r
 from torc_supervise.machine.deadlines import WallTime
 from torc_supervise.machine.phases import Policy
 from torc_supervise.machine.state import LiveAttempt, WorkflowState
-from torc_supervise.machine.status import Ended, Status
-from torc_supervise.machine.step import UNKILLABLE_AFTER
+from torc_supervise.machine.status import Ended, Status, StopReason
+from torc_supervise.machine.step import LEFTOVER_GRACE, UNKILLABLE_AFTER
 from torc_supervise.posix import clock, procfs
 from torc_supervise.posix.groups import signal_group, signal_process
-from torc_supervise.workflow.model import Job
+from torc_supervise.posix.spawn import MACHINE_FULL
+from torc_supervise.workflow.model import ExecutionConfig, Job
 
 WHY = "supervisor_died"
 LOOK_AGAIN_AFTER = 0.2  # seconds, where not every process can be watched
@@ -58,13 +60,18 @@ class LastWill:
         if attempts:
             self._say(f"the supervisor was killed: ending its {len(attempts)} running jobs")
         now = time.monotonic()
-        kill_at = {job_id: self._ask(self._state.job(job_id), live, now) for job_id, live in attempts.items()}
+        execution, kill_at = self._state.workflow.execution, {}
+        for job_id, live in attempts.items():
+            job = self._state.job(job_id)
+            if live.asked_at is None and job.supports_termination:
+                self._ask(job, live)
+            kill_at[job_id] = kill_due(job, live, execution, self._wall, now)
         # Jobs that were started in the very moment of the parent's death; what left the group of a job stays with it.
         unrecorded = self._hunt(spared=attempts)
         killed: set[int] = set()
         while attempts:
             members = self._members(attempts)
-            for job_id in [j for j in attempts if not members[j]]:
+            for job_id in [j for j in attempts if members is not None and not members[j]]:
                 self._record(attempts.pop(job_id), Ended.KILLED if job_id in killed else Ended.IN_GRACE)
             now = time.monotonic()
             for job_id in [j for j in attempts if now >= kill_at[j]]:
@@ -75,8 +82,11 @@ class LastWill:
                 killed.add(job_id)
                 kill_at[job_id] = now + UNKILLABLE_AFTER
             if attempts:
-                watched = [pid for job_id in attempts for pid in members[job_id]]
-                _wait_for_any(watched, min(kill_at[j] for j in attempts) - now)
+                seconds = min(kill_at[j] for j in attempts) - now
+                if members is None:
+                    _wait_for_any([], min(seconds, LOOK_AGAIN_AFTER))
+                else:
+                    _wait_for_any([pid for job_id in attempts for pid in members[job_id]], seconds)
         state = self._state
         hunts = (unrecorded, self._hunt(spared=()))
         found = sum(each.finish() for each in hunts if each is not None)
@@ -97,33 +107,48 @@ class LastWill:
         return hunt.Hunt(ours, [hunt.job_mark(job_id) for job_id in spared], UNKILLABLE_AFTER)
 
     def _record_lost(self, attempts: dict[int, LiveAttempt]) -> None:
-        """Those of which nothing is there any more: they ended, and nobody saw how."""
-        members = self._members(attempts)
+        """Those of which nothing is there any more: they ended, and nobody saw how.
+
+        Raises:
+            OSError: the machine is too full to tell, for long.  Signals might hit strangers then.
+        """
+        until = time.monotonic() + UNKILLABLE_AFTER
+        while (members := self._members(attempts)) is None:
+            if time.monotonic() >= until:
+                raise OSError(errno.ENFILE, "nobody can tell which jobs are still there")
+            _wait_for_any([], LOOK_AGAIN_AFTER)
         for job_id in [j for j in attempts if not members[j]]:
             self._record(attempts.pop(job_id), Ended.LOST)
 
-    def _ask(self, job: Job, live: LiveAttempt, now: float) -> float:
-        """Send the first signal; returns when SIGKILL is due."""
-        if not job.supports_termination:
-            return now
-        execution = self._state.workflow.execution
-        grace, stated = deadlines.grace_of(job, execution)
-        signum = Signals[job.termination_signal or execution.termination_signal].value
+    def _ask(self, job: Job, live: LiveAttempt) -> None:
+        """Send the first signal."""
+        signum = Signals[job.termination_signal or self._state.workflow.execution.termination_signal].value
         if job.signal_scope == "leader":
             signal_process(live.started.pid, signum)
         else:
             signal_group(live.started.pgid, signum)
         signal_group(live.started.pgid, SIGCONT)
-        policy = Policy(signum, grace=grace, grace_stated=stated)
-        return deadlines.kill_at(deadlines.scaled(policy, self._wall), now, self._wall)
 
-    def _members(self, attempts: dict[int, LiveAttempt]) -> dict[int, list[int]]:
-        """Living members of the attempts' groups: right number, right session, not older than the job."""
-        by_pgid = {live.started.pgid: (job_id, live.mono) for job_id, live in attempts.items()}
+    def _members(self, attempts: dict[int, LiveAttempt]) -> dict[int, list[int]] | None:
+        """Living members of the attempts' groups: right number, right session, not older than the job.
+
+        An attempt that could not be started has no group; its number is 0.
+
+        Returns:
+            None where the machine is too full to tell (P11): nobody is gone because nobody can look.
+        """
+        groups = [(job_id, live) for job_id, live in attempts.items() if live.started.pgid > 1]
+        by_pgid = {live.started.pgid: (job_id, live.mono) for job_id, live in groups}
         found: dict[int, list[int]] = {job_id: [] for job_id in attempts}
-        if not (attempts and self._look):
+        if not (by_pgid and self._look):
             return found
-        for about in procfs.everything():
+        try:
+            everything = list(procfs.everything())
+        except OSError as error:
+            if error.errno in MACHINE_FULL:
+                return None
+            raise
+        for about in everything:
             owner = by_pgid.get(about.pgid)
             if owner is None or not about.alive or about.sid != about.pgid:
                 continue
@@ -147,6 +172,23 @@ class LastWill:
                 error="the supervisor was killed while it ran; its exit status is unknown",
             )
         )
+
+
+def kill_due(job: Job, live: LiveAttempt, execution: ExecutionConfig, wall: WallTime, now: float) -> float:
+    """When SIGKILL is due: a grace that the supervisor had begun goes on, and does not begin again (P6)."""
+    if live.last_signal == SIGKILL.name:
+        return now
+    asked_at = now if live.asked_at is None else live.asked_at
+    if live.asked_why == StopReason.LEFTOVER:
+        return min(asked_at + LEFTOVER_GRACE, wall.kill_at)
+    if not job.supports_termination:
+        return now
+    grace, stated = deadlines.grace_of(job, execution)
+    signum = Signals[job.termination_signal or execution.termination_signal].value
+    policy = deadlines.scaled(Policy(signum, grace=grace, grace_stated=stated), wall)
+    if live.asked_why == StopReason.RUNTIME_LIMIT:
+        return min(asked_at + policy.grace, wall.kill_at)
+    return deadlines.kill_at(policy, asked_at, wall)
 
 
 def _wait_for_any(pids: list[int], seconds: float) -> None:

@@ -7,7 +7,7 @@ amount of work per record, plus one step per edge of the dependency graph over a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torc_supervise.machine import records as r
@@ -17,11 +17,18 @@ from torc_supervise.workflow.model import Job, JobId, Workflow
 
 @dataclass(frozen=True, slots=True)
 class LiveAttempt:
-    """An attempt that was started and has no result yet."""
+    """An attempt that was started and has no result yet.
+
+    ``asked_at`` and ``asked_why`` are of the first signal that it was sent; its grace is counted from there, whoever
+    goes on with it (P6).
+    """
 
     started: r.JobStarted
     start_time: str  # UTC ISO 8601
     mono: float  # seconds on the supervisor's monotonic clock
+    asked_at: float | None = None  # on the same clock
+    asked_why: str | None = None  # a StopReason
+    last_signal: str | None = None  # its name
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +247,14 @@ class WorkflowState:
         self.live[job_id] = LiveAttempt(record, t, mono)
         return ()
 
+    def _job_signaled(self, t: str, mono: float, record: r.JobSignaled) -> tuple[JobId, ...]:
+        live = self.live.get(record.job_id)
+        if live is not None:
+            if live.asked_at is None:
+                live = replace(live, asked_at=mono, asked_why=record.why)
+            self.live[record.job_id] = replace(live, last_signal=record.signal)
+        return ()
+
     def _job_ended(self, t: str, mono: float, record: r.JobEnded) -> tuple[JobId, ...]:
         job_id = record.job_id
         status = Status(record.status)
@@ -348,6 +363,7 @@ _HANDLERS: dict[type[r.Record], _Handler] = {
     r.WorkflowUpdated: WorkflowState._workflow_updated,
     r.RunStarted: WorkflowState._run_started,
     r.JobStarted: WorkflowState._job_started,
+    r.JobSignaled: WorkflowState._job_signaled,
     r.JobEnded: WorkflowState._job_ended,
     r.TerminationStarted: WorkflowState._termination_started,
     r.WorkflowCanceled: WorkflowState._workflow_canceled,
@@ -356,4 +372,4 @@ _HANDLERS: dict[type[r.Record], _Handler] = {
     r.Reinitialized: WorkflowState._reinitialized,
     r.StatusReset: WorkflowState._status_reset,
 }
-"""Records that are missing here change nothing: they tell a person something (JobSignaled, JobsCanceled, ...)."""
+"""Records that are missing here change nothing: they tell a person something (SignalReceived, JobsCanceled, ...)."""

@@ -1,0 +1,96 @@
+"""The last will, on a state made by hand: when SIGKILL is due, and what must never be signalled (P6, P10, P11)."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+
+import pytest
+
+from support import waiting
+from support.supervised import job, workflow_of
+from torc_supervise.helpers.last_will import LastWill, kill_due
+from torc_supervise.machine import records as r
+from torc_supervise.machine.deadlines import WallTime
+from torc_supervise.machine.state import LiveAttempt, WorkflowState
+from torc_supervise.machine.step import LEFTOVER_GRACE
+from torc_supervise.posix import clock, procfs
+from torc_supervise.workflow.model import ExecutionConfig, Job
+
+STARTED = r.JobStarted(1, 1, 1, 77, 77)
+EXECUTION = ExecutionConfig(sigterm_lead_seconds=30.0)
+WALL = WallTime(end=1000.0, headroom=60.0)
+SAVES, PLAIN = job("saves", "true"), job("plain", "true", saves=False)
+
+
+def asked(why: str | None, at: float | None = 100.0, last: str = "SIGTERM") -> LiveAttempt:
+    return LiveAttempt(STARTED, "t", 50.0, at, why, last if why else None)
+
+
+@pytest.mark.parametrize(
+    ("what", "live", "wall", "due"),
+    [
+        (SAVES, asked(None, None), WallTime(), 150.0),
+        (SAVES, asked("signal"), WallTime(), 130.0),
+        (SAVES, asked("signal"), WALL, 940.0),
+        (SAVES, asked("wall_time"), WALL, 940.0),
+        (SAVES, asked("runtime_limit"), WALL, 130.0),
+        (SAVES, asked("runtime_limit", 930.0), WALL, 940.0),
+        (SAVES, asked("leftover"), WALL, 100.0 + LEFTOVER_GRACE),
+        (PLAIN, asked("leftover"), WALL, 100.0 + LEFTOVER_GRACE),
+        (SAVES, asked("memory_limit", last="SIGKILL"), WALL, 120.0),
+        (PLAIN, asked(None, None), WALL, 120.0),
+    ],
+)
+def test_p6_a_grace_is_counted_from_the_first_signal(
+    what: Job, live: LiveAttempt, wall: WallTime, due: float
+) -> None:
+    assert kill_due(what, live, EXECUTION, wall, 120.0) == due
+
+
+def state_with(pgid: int) -> WorkflowState:
+    state = WorkflowState(1, workflow_of(job("j", "true")))
+    state.apply("t", clock.monotonic(), r.RunStarted(1, "here", 1))
+    state.apply("t", clock.monotonic(), r.JobStarted(1, 1, 1, pgid, pgid))
+    return state
+
+
+def execute(state: WorkflowState) -> list[r.Record]:
+    written: list[r.Record] = []
+    LastWill(state, WallTime(), written.append, lambda text: None).execute()
+    return written
+
+
+@pytest.mark.parametrize("pgid", [0, 1])
+def test_a_start_that_failed_has_no_group_that_could_be_signalled(pgid: int) -> None:
+    """The parent was killed between ``job_started`` with pgid 0 and its ``job_ended``."""
+    written = execute(state_with(pgid))
+    assert [record.ended for record in written if isinstance(record, r.JobEnded)] == ["lost"]
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("refusals", [range(1, 3), range(2, 4)], ids=["first look", "later looks"])
+def test_p11_nobody_is_gone_because_nobody_can_look(monkeypatch: pytest.MonkeyPatch, refusals: range) -> None:
+    child = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+    looks = 0
+    everything = procfs.everything
+
+    def refuse() -> object:
+        nonlocal looks
+        looks += 1
+        if looks in refusals:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return everything()
+
+    monkeypatch.setattr(procfs, "everything", refuse)
+    try:
+        written = execute(state_with(child.pid))
+        assert [record.ended for record in written if isinstance(record, r.JobEnded)] == ["in_grace"]
+        waiting.wait_for_end(child.pid)
+        assert child.wait() == -signal.SIGTERM
+        assert looks >= refusals[-1]
+    finally:
+        child.kill()
+        child.wait()
