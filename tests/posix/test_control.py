@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from torc_supervise.helpers.control import LARGEST_REQUEST, MOST_CLIENTS, ControlSocket
+from torc_supervise.helpers.control import LARGEST_REQUEST, MOST_CLIENTS, ControlSocket, new_directory
 
 BIG = b"x" * 5_000_000
 
@@ -23,7 +23,7 @@ class Service:
     def __init__(self) -> None:
         self.selector = selectors.DefaultSelector()
         self.asked: list[object] = []
-        self.control = ControlSocket(self.selector, self._answer)
+        self.control = ControlSocket(self.selector, self._answer, new_directory())
         self.clients: list[socket.socket] = []
 
     def _answer(self, request: object) -> bytes:

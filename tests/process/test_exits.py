@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from support import waiting
-from support.supervised import SLEEPS, Bench, child, job
+from support.supervised import SLEEPS, Bench, child, job, workflow_of
 
 pytestmark = pytest.mark.process
 
@@ -42,6 +42,38 @@ def test_p10_a_workflow_is_not_free_while_the_keeper_ends_the_jobs_of_a_loop_tha
     assert (result["status"], result["ended"], result["why"]) == ("terminated", "in_grace", "supervisor_died")
     again = bench.start(job("other", "exit 0"))
     again.end(exit_code=0)
+
+
+def test_p6_a_grace_that_has_begun_goes_on_when_the_parent_is_killed(bench: Bench) -> None:
+    """The job is not asked again.  (That its time is counted from the first signal: test_last_will.py.)"""
+    supervisor = bench.start(workflow=workflow_of(job("deaf", child("counts.py")), grace=2.0))
+    bench.said.expect(starting_with="ready", unless_gone=supervisor.pid)
+    keeper = supervisor.keeper()
+    supervisor.signal(signal.SIGTERM)
+    bench.said.expect(starting_with="got SIGTERM", unless_gone=supervisor.pid)
+    waiting.wait_until(lambda: supervisor.journal().of("job_signaled"), "it is not recorded")
+    supervisor.signal(signal.SIGKILL)
+    bench.held.wait()
+    waiting.wait_for_end(keeper)
+    assert bench.said.drain() == [], "it was asked once"
+    assert supervisor.journal().results()["deaf"]["ended"] == "killed"
+
+
+# -- the control socket ------------------------------------------------------------------------------------------
+
+
+def test_a_killed_keeper_leaves_no_control_socket_behind(bench: Bench) -> None:
+    directory = bench.directory / "runtime"
+    directory.mkdir()
+    supervisor = bench.start(job("sleeps", SLEEPS), environment={"XDG_RUNTIME_DIR": str(directory)})
+    bench.said.expect(starting_with="ready", unless_gone=supervisor.pid)
+    first = supervisor.keeper()
+    waiting.wait_until(lambda: list(directory.glob("*/control")), "no control socket")
+    os.kill(first, signal.SIGKILL)
+    waiting.wait_until(lambda: set(supervisor.helpers()) - {first}, "no new keeper")
+    supervisor.signal(signal.SIGTERM)
+    supervisor.end(exit_code=75)
+    assert list(directory.iterdir()) == []
 
 
 # -- the lock ------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import selectors
 import shutil
 import socket
@@ -23,11 +24,16 @@ MOST_CLIENTS = 64
 class ControlSocket:
     """Listens and answers within the keeper's selector; never blocks on a client."""
 
-    def __init__(self, selector: selectors.BaseSelector, answer: Callable[[object], bytes]) -> None:
+    def __init__(
+        self, selector: selectors.BaseSelector, answer: Callable[[object], bytes], directory: str
+    ) -> None:
+        """Make ``directory`` (of :func:`new_directory`); what a keeper that was killed has left there goes."""
         self._selector = selector
         self._answer = answer
         self._clients: dict[socket.socket, _Client] = {}
-        self._directory = tempfile.mkdtemp(prefix="torc-supervise-", dir=runtime_directory())
+        self._directory = directory
+        remove(directory)
+        os.mkdir(directory, 0o700)
         self.path = os.path.join(self._directory, "control")
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         old = os.umask(0o177)
@@ -44,7 +50,7 @@ class ControlSocket:
             self._drop(client)
         self._selector.unregister(self._listener)
         self._listener.close()
-        shutil.rmtree(self._directory, ignore_errors=True)
+        remove(self._directory)
 
     def _accept(self, mask: int) -> None:
         try:
@@ -101,6 +107,15 @@ class _Client:
         sent = connection.send(self.reply)
         self.reply = self.reply[sent:]
         return not self.reply
+
+
+def new_directory() -> str:
+    """A path for the control socket of one run.  All its keepers use the same, and nobody else guesses it."""
+    return os.path.join(runtime_directory(), f"torc-supervise-{secrets.token_hex(6)}")
+
+
+def remove(directory: str) -> None:
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def runtime_directory() -> str:

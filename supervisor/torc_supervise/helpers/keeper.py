@@ -50,6 +50,7 @@ class KeeperSetup:
     wall: WallTime
     unacknowledged: tuple[tuple[int, bytes], ...] = ()  # (seq, line), already folded into ``state``
     progress: bool = False
+    control: str = ""  # directory of the control socket
 
 
 class Keeper:
@@ -68,7 +69,7 @@ class Keeper:
         self._began = time.monotonic()
         self._speaker = Speaker(self._progress if setup.progress else None)
         self._inspector = Inspector(self._tell_verified)
-        self._control = self._open_control()
+        self._control = self._open_control(setup.control)
         self._sign_lock()
         self._journal = Journal(self._files.journal)
         self._writer = Writer(
@@ -170,9 +171,9 @@ class Keeper:
 
     # -- to people ------------------------------------------------------------------------------------------
 
-    def _open_control(self) -> ControlSocket | None:
+    def _open_control(self, directory: str) -> ControlSocket | None:
         try:
-            return ControlSocket(self._selector, self._answer)
+            return ControlSocket(self._selector, self._answer, directory)
         except OSError as error:
             self._speaker.say(f"warning: no live status, the control socket cannot be made: {error}")
             return None

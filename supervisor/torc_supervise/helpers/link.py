@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 
-from torc_supervise.helpers import keeper, messages, sampler
+from torc_supervise.helpers import control, keeper, messages, sampler
 from torc_supervise.helpers.channel import Channel
 from torc_supervise.helpers.fork import fork_helper
 from torc_supervise.helpers.keeper import KeeperSetup
@@ -28,7 +28,7 @@ class KeeperLink:
     """Invariant: every record with a number above ``confirmed`` is in ``_unconfirmed``, in order."""
 
     def __init__(self, setup: KeeperSetup, last_seq: int, started: Callable[[int], None]) -> None:
-        self._setup = setup
+        self._setup = replace(setup, control=control.new_directory())
         self._started = started  # told the pid of every new keeper, so that the reaper knows it
         self._seq = last_seq
         self.confirmed = last_seq
@@ -109,6 +109,8 @@ class KeeperLink:
         self.pid = 0
         self.channel.close()
         self.gone = self._told_to_leave and not self._unconfirmed
+        if self.gone:
+            control.remove(self._setup.control)  # on a local disk; there only where it was killed
 
     def restart(self, close: Iterable[int], state: WorkflowState) -> None:
         """Fork another keeper with what was not confirmed, and repeat what was asked.
