@@ -129,17 +129,10 @@ class KeeperLink:
             self.channel.send(b"L\n")
 
     def _fork(self, close: Iterable[int]) -> Channel:
-        ours, theirs = socket.socketpair()
         setup = self._setup
-        try:
-            self.pid = fork_helper("keeper", lambda: keeper.main(setup, theirs), [*close, ours.fileno()])
-        except OSError:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
+        self.pid, channel = _fork_connected("keeper", lambda end: keeper.main(setup, end), close)
         self._started(self.pid)
-        return Channel(ours)
+        return channel
 
     def close(self) -> None:
         """Hang up.  A keeper that was not told to leave executes the last will."""
@@ -199,17 +192,10 @@ class SamplerLink:
             self.channel.send(line)
 
     def _fork(self, close: Iterable[int]) -> Channel:
-        ours, theirs = socket.socketpair()
         interval = self._interval
-        try:
-            self.pid = fork_helper("sampler", lambda: sampler.main(theirs, interval), [*close, ours.fileno()])
-        except OSError:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
+        self.pid, channel = _fork_connected("sampler", lambda end: sampler.main(end, interval), close)
         self._started(self.pid)
-        return Channel(ours)
+        return channel
 
 
 class Replacement:
@@ -240,3 +226,22 @@ class Replacement:
             return False
         self.due = NEVER
         return True
+
+
+def _fork_connected(
+    name: str, main: Callable[[socket.socket], None], close: Iterable[int]
+) -> tuple[int, Channel]:
+    """Fork a helper at the other end of a socket pair; its pid and our end.
+
+    Raises:
+        OSError: no process can be made; nothing stays open.
+    """
+    ours, theirs = socket.socketpair()
+    try:
+        pid = fork_helper(name, lambda: main(theirs), [*close, ours.fileno()])
+    except OSError:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+    return pid, Channel(ours)

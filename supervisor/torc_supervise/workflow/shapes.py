@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -22,18 +23,18 @@ Schema = dict[str, Any]
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
-class Shape:
+class Shape(ABC):
     """Base of all shapes.  ``placeholder`` stands in for a required value that is missing or invalid."""
 
     placeholder: Any = None
 
+    @abstractmethod
     def read(self, node: Node, path: str, report: Report) -> Any:
         """The value of ``node``, or INVALID; ``path`` is the field's, for messages."""
-        raise NotImplementedError
 
+    @abstractmethod
     def schema(self) -> Schema:
         """The JSON Schema of this shape."""
-        raise NotImplementedError
 
 
 class Text(Shape):
