@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +13,11 @@ from pathlib import Path
 import pytest
 
 from support import waiting
+from support.fake_kernel import FakeKernel, ignore
 from support.labs import RealLab
 from torc_supervise.exitstatus import Exited
 from torc_supervise.posix import descriptors, procfs
+from torc_supervise.posix.escaped import end_escaped
 from torc_supervise.posix.kernel import RealKernel
 from torc_supervise.posix.reap import NotNowError, Reaper, Sweep
 
@@ -132,3 +135,21 @@ def test_children_that_were_there_before_are_neither_reaped_nor_escaped(lab: Rea
         for child in (before, ends, later):
             child.kill()
             child.wait()
+
+
+def test_an_interrupt_ends_the_grace_of_what_has_escaped() -> None:
+    fake = FakeKernel()
+    leader = fake.spawn(("/bin/daemon",), {})
+    away = fake.fork(leader)
+    fake.setsid(away)
+    fake.handle(away, signal.SIGTERM, ignore)
+    fake.exit(leader)
+    waits: list[float] = []
+
+    def interrupted(until: float) -> list[int]:
+        waits.append(until)
+        return [signal.SIGINT]
+
+    assert end_escaped(fake, signal.SIGTERM, 100.0, interrupted) == 1
+    assert away not in fake.processes
+    assert waits[0] == fake.monotonic() + 100.0, "no time has passed"

@@ -76,7 +76,11 @@ def test_p1_a_supervisor_that_was_started_with_its_signals_blocked(bench: Bench)
 
 def test_p10_a_terminals_ctrl_backslash_reaches_all_of_us_and_the_keeper_ends_the_jobs(bench: Bench) -> None:
     """SIGQUIT to the whole process group of the supervisor: it dies, its helpers do not."""
-    supervisor = bench.start(job("saves", child("saver.py", "checkpoint", "-")), before="ulimit -c 0")
+    before = signal.signal(signal.SIGQUIT, signal.SIG_DFL)  # a shell's "&" has it ignored
+    try:
+        supervisor = bench.start(job("saves", child("saver.py", "checkpoint", "-")), before="ulimit -c 0")
+    finally:
+        signal.signal(signal.SIGQUIT, before)
     bench.said.expect(starting_with="ready", unless_gone=supervisor.pid)
     keeper = supervisor.keeper()
     os.killpg(supervisor.pid, signal.SIGQUIT)
