@@ -45,17 +45,21 @@ def _print_head(head: dict[str, Any]) -> None:
             where += f", Slurm job {supervisor['slurm_job_id']}"
         if supervisor["alive"] and supervisor["end_time"]:
             where += f", ends at {supervisor['end_time']}"
-        code = supervisor["exit_code"]
-        ended = (
-            "running" if supervisor["alive"] else "gone" if code is None else f"left with exit code {code}"
-        )
-        print(f"supervisor  {where} ({ended}), run {head['run_id']}")
+        print(f"supervisor  {where} ({_whereabouts(supervisor)}), run {head['run_id']}")
     source = head["source"]
     age = "now" if source == "live" else f"{duration_text(head['age_seconds'])} ago"
     print(f"as of       {age} ({source})")
     for warning in head["warnings"][-5:]:
         print(f"warning     {warning['message']}")
     print()
+
+
+def _whereabouts(supervisor: dict[str, Any]) -> str:
+    if supervisor["alive"]:
+        return "running"
+    if supervisor["exit_code"] is not None:
+        return f"left with exit code {supervisor['exit_code']}"
+    return "was killed; its jobs were ended" if supervisor.get("killed") else "gone"
 
 
 def print_jobs(rows: list[dict[str, Any]], *, with_pid: bool = False) -> None:

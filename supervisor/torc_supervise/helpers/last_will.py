@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterable
 from signal import SIGCONT, SIGKILL, Signals
 
-from torc_supervise.errors import EXIT_RESUME
 from torc_supervise.helpers import hunt
 from torc_supervise.machine import deadlines
 from torc_supervise.machine import records as r
@@ -96,7 +95,7 @@ class LastWill:
             self._write(r.Warned(state.run_id, "escaped", message))
             self._say(f"warning: {message}")
         if state.run_is_open:
-            self._write(r.RunEnded(state.run_id, state.outcome().value, EXIT_RESUME))
+            self._write(r.RunEnded(state.run_id, state.outcome().value))
 
     def _hunt(self, spared: Iterable[int]) -> hunt.Hunt | None:
         """Begin to end all processes of this run but those of the spared jobs."""

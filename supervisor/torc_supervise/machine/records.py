@@ -170,7 +170,7 @@ class RunEnded:
     event: ClassVar[str] = "run_ended"
     run_id: int
     state: str
-    exit_code: int
+    exit_code: int | None = None  # None: the supervisor was killed, and somebody else ended its run
 
 
 @dataclass(frozen=True, slots=True)

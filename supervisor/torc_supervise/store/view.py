@@ -61,6 +61,7 @@ def supervisor_fields(state: WorkflowState, *, alive: bool) -> dict[str, Any] | 
         "end_time": record.end_time,
         "started": info.started_at,
         "exit_code": info.ended.exit_code if info.ended else None,
+        "killed": info.ended is not None and info.ended.exit_code is None,
     }
 
 
