@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from torc_supervise import DEFAULT_OUTPUT_DIRECTORY
 from torc_supervise_cli.streams import discard
 
 _COLOURS = {
@@ -103,7 +104,7 @@ def bytes_text(amount: int | None) -> str | None:
 
 def command(words: str, output: str) -> str:
     """A command line as it has to be typed here, with the output directory where it is not the usual one."""
-    usual = os.path.abspath(output) == os.path.abspath("torc_output")
+    usual = os.path.abspath(output) == os.path.abspath(DEFAULT_OUTPUT_DIRECTORY)
     return f"torc-supervise {words}" + ("" if usual else f" -o {_quoted(output)}")
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-DEFAULT_OUTPUT = "torc_output"  # the same as torc_supervise.DEFAULT_OUTPUT_DIRECTORY; a test compares them
+from torc_supervise import DEFAULT_OUTPUT_DIRECTORY
 
 
 class StatusRequest(NamedTuple):
@@ -18,7 +18,7 @@ class StatusRequest(NamedTuple):
 
 def parse_status(arguments: list[str]) -> StatusRequest | None:
     """``[-f F] [workflows] status [ID] [-f F] [-o DIR]`` in any order of options; None for anything else."""
-    output, workflow_id, format_ = DEFAULT_OUTPUT, None, "table"
+    output, workflow_id, format_ = DEFAULT_OUTPUT_DIRECTORY, None, "table"
     seen_command = False
     rest = iter(arguments)
     for word in rest:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from torc_supervise.workflow.duration import parse_duration, parse_time_limit
-from torc_supervise.workflow.memory import format_memory, parse_memory
+from torc_supervise.workflow.memory import UNITS, parse_memory
 from torc_supervise.workflow.signals import (
     SignalSpec,
     find_signal_option,
@@ -50,6 +50,14 @@ def test_memory_is_binary(text: str, size: int) -> None:
 def test_memory_refuses_with_the_way_out(text: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         parse_memory(text)
+
+
+def format_memory(size: int) -> str:
+    """The shortest exact spelling of a number of bytes: ``4g`` for 4294967296."""
+    for letter in "tgmk":
+        if size and size % UNITS[letter] == 0:
+            return f"{size // UNITS[letter]}{letter}"
+    return str(size)
 
 
 @given(st.integers(0, (1 << 63) - 1))

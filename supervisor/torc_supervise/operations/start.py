@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from torc_supervise.machine.orders import jobs_text
 from torc_supervise.machine.state import WorkflowState
 from torc_supervise.machine.status import SETTLED, Status, StopReason
 from torc_supervise.operations import reinitialize as again
@@ -43,10 +44,7 @@ def run_new(
     if missing and not force:
         raise again.missing_inputs_error(missing)
     with create_workflow(output, lambda new: again.first_record(workflow, new), "run", say) as opened:
-        count = len(workflow.jobs)
-        say(
-            f"workflow {opened.state.workflow_id} '{workflow.name}': {count} {'job' if count == 1 else 'jobs'}"
-        )
+        say(f"workflow {opened.state.workflow_id} '{workflow.name}': {jobs_text(len(workflow.jobs))}")
         return _started(opened, run(opened, options, machine, say), {}, created=True)
 
 

@@ -32,14 +32,6 @@ def parse_memory(text: str) -> int:
     return size
 
 
-def format_memory(size: int) -> str:
-    """The shortest exact spelling of a number of bytes: ``4g`` for 4294967296."""
-    for letter in "tgmk":
-        if size and size % UNITS[letter] == 0:
-            return f"{size // UNITS[letter]}{letter}"
-    return str(size)
-
-
 def _explain(text: str, lowered: str) -> str:
     wrong = f"{text.strip()[:40]!r} is not a memory size"
     near = _NEAR.fullmatch(lowered)
