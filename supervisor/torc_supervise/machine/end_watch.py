@@ -1,6 +1,6 @@
 """The end watch: knows when the allocation ends, follows it where it moves, and asks Slurm what a signal means.
 
-The supervisor acts on a signal at once; what Slurm answers only ever shortens a grace that has begun (P6).  Slurm's end is
+The supervisor acts on a signal at once; what Slurm answers only ever shortens a grace that has begun (P6).  Its end is
 turned into monotonic seconds once.  After that only differences count: between the ends that Slurm tells, and of the
 time that the host was suspended.  So a wall clock that is set back or forth moves nothing (P13).
 """
@@ -43,8 +43,8 @@ USUAL_KILL_WAIT = 30.0
 
 @dataclass(frozen=True, slots=True)
 class KnownEnd:
-    """When Slurm ends the job: seconds since 1970, the same on the monotonic clock, and how far CLOCK_BOOTTIME was ahead
-    of the latter at that moment (it grows by the time that the host is suspended)."""
+    """When Slurm ends the job: seconds since 1970, the same on the monotonic clock, and how far CLOCK_BOOTTIME was
+    ahead of the latter at that moment (it grows by the time that the host is suspended)."""
 
     epoch: float
     mono: float
@@ -61,6 +61,7 @@ class EndWatch(Errand):
         epoch_ahead: seconds since 1970 minus monotonic seconds.
         iso: epoch seconds -> UTC text for the journal.
         warned_by: the ``--signal`` that Slurm was asked for, if that is known.
+        asked: Slurm said just now that the job runs; ``kill_wait`` is what it said of that, seconds.
     """
 
     def __init__(
@@ -73,20 +74,22 @@ class EndWatch(Errand):
         iso: Callable[[float], str],
         limit: float = NEVER,
         warned_by: SignalSpec | None = None,
+        asked: bool = False,
+        kill_wait: float | None = None,
     ) -> None:
         self._job_id = job_id
         self._end = end
         self._begun, self._epoch_ahead, self._iso = begun, epoch_ahead, iso
         self._limit = limit
         self._warned_by = warned_by
-        self._kill_wait: float | None = None
+        self._kill_wait = kill_wait
         self._question: int | None = None  # number of the chore that is not answered yet
         self._again = False  # something happened since it was asked
         self._failures = 0
         self._ask_at = NEVER
         self._signal: tuple[str, float] | None = None  # the first one that nobody has judged yet
         self._judge_at = NEVER
-        self._seen = False  # Slurm said that the job runs
+        self._seen = asked  # Slurm said that the job runs
         self._over = False  # Slurm said that it is being ended
 
     @property
@@ -96,7 +99,10 @@ class EndWatch(Errand):
     # -- asking -----------------------------------------------------------------------------------------------
 
     def on_begin(self, desk: Desk) -> None:
-        self._ask(desk)
+        if self._seen:
+            self._ask_at = self._next_ask(desk)
+        else:
+            self._ask(desk)
 
     def on_tick(self, desk: Desk) -> None:
         if desk.now >= self._judge_at:

@@ -22,7 +22,7 @@ def ask(body: dict[str, Any]) -> dict[str, Any]:
         body: ``job_id``, and ``kill_wait``: whether to ask for that too.
 
     Returns:
-        ``ok``: whether Slurm answered, else ``message``.  ``running``, ``state`` (None: Slurm knows no such job), ``end``
+        ``ok``: whether Slurm answered, else ``message``.  ``running``, ``state`` (None: there is no such job), ``end``
         (seconds since 1970, None: no limit); ``epoch``, ``mono``, ``boot_offset``: our clocks at that moment;
         ``kill_wait``: seconds, where it was asked for and answered.
     """

@@ -112,7 +112,10 @@ def _parsed(environ: Mapping[str, str], name: str, parse: Callable[[str], T]) ->
 
 
 def _nodes(text: str) -> tuple[str, ...]:
-    return tuple(hostlist.expand(text))
+    names = hostlist.expand(text)
+    if len(names) > MOST_NODES:
+        raise ValueError(text)
+    return tuple(names)
 
 
 def _cpus(text: str) -> tuple[int, ...]:
