@@ -11,9 +11,12 @@ from typing import Any
 
 from torc_supervise.errors import TorcError
 from torc_supervise.helpers import messages
+from torc_supervise.slurm.ask import ask
 
 Body = dict[str, Any]
-KINDS: dict[str, Callable[[Body], Body]] = {}
+KINDS: dict[str, Callable[[Body], Body]] = {
+    "ask_slurm": ask,
+}
 """kind -> what does it.  The answer gets ``ok: true`` unless it says otherwise."""
 
 
