@@ -97,10 +97,11 @@ class Capacity:
 
 
 class Placement(NamedTuple):
-    """Where a job goes: GPU indexes on this machine, or the names of its nodes."""
+    """Where a job goes: GPU indexes on this machine, or the names of its nodes and the memory it has on each."""
 
     gpus: tuple[int, ...] = ()
     nodes: tuple[str, ...] = ()
+    memory_bytes: int = 0
 
 
 def gib(amount: int) -> str:

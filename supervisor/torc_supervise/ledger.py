@@ -187,7 +187,7 @@ class NodeLedger:
                     break
         names = tuple(chosen)
         self._held[job_id] = (shape, names)
-        return Placement((), names)
+        return Placement((), names, shape[1])
 
     def release(self, job_id: JobId) -> None:
         shape, names = self._held.pop(job_id)
@@ -207,7 +207,9 @@ class NodeLedger:
             node = free.node
             shapes = [shape for shape, names in self._held.values() if node.name in names]
             assert free.cpus + sum(shape[0] for shape in shapes) == node.num_cpus, f"cpus of {node.name}"
-            assert free.memory + sum(shape[1] for shape in shapes) == node.memory_bytes, f"memory of {node.name}"
+            assert free.memory + sum(shape[1] for shape in shapes) == node.memory_bytes, (
+                f"memory of {node.name}"
+            )
             assert free.gpus + sum(shape[2] for shape in shapes) == node.num_gpus, f"gpus of {node.name}"
             assert min(free.cpus, free.memory, free.gpus) >= 0, f"{node.name} oversubscribed"
         for shape, names in self._held.values():

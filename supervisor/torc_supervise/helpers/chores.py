@@ -12,10 +12,12 @@ from typing import Any
 from torc_supervise.errors import TorcError
 from torc_supervise.helpers import messages
 from torc_supervise.slurm.ask import ask
+from torc_supervise.slurm.end_steps import end_steps
 
 Body = dict[str, Any]
 KINDS: dict[str, Callable[[Body], Body]] = {
     "ask_slurm": ask,
+    "end_steps": end_steps,
 }
 """kind -> what does it.  The answer gets ``ok: true`` unless it says otherwise."""
 

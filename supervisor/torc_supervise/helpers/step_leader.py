@@ -7,9 +7,10 @@ like a job of direct mode: it is a process group, takes signals, and ends as the
 =============  ====================================================================================================
 signal         what the leader does
 =============  ====================================================================================================
-SIGQUIT        ends the job's processes at once: end of file for the task, SIGTERM for srun if that does not help
-SIGKILL        (cannot do anything; the end of file comes by itself, as nobody else holds the pipe)
+SIGIO          ends the job's processes at once: end of file for the task, SIGTERM for srun if that does not help
+SIGKILL        nothing; the task's end of file comes by itself, as nobody else holds the pipe
 SIGTERM, ...   passes the signal on to the job, each one once
+end of stdin   as SIGIO: the supervisor and its keeper are dead
 =============  ====================================================================================================
 
 A program of its own, run by path: it imports nothing of ours, because one starts with each job.
@@ -27,10 +28,10 @@ import time
 
 PASSED_ON = (
     *(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2),
-    *(signal.SIGALRM, signal.SIGXCPU),
+    *(signal.SIGQUIT, signal.SIGALRM, signal.SIGXCPU, signal.SIGABRT),
 )
 
-LOST = signal.SIGRTMAX
+LOST = 64  # SIGRTMAX
 """The leader dies of this one where Slurm ended the step, or it could not be had: nobody knows how the job ended, and
 it is not the job's fault (``exitstatus.STEP_LOST``)."""
 
@@ -71,14 +72,16 @@ class Leader:
     def __init__(self, order: dict[str, object], environment: dict[str, str]) -> None:
         self._srun: list[str] = order["srun"]  # type: ignore[assignment]
         self._stderr: str | None = order["stderr"]  # type: ignore[assignment]
-        self._head = json.dumps(order["task"], ensure_ascii=False).encode("utf-8", "surrogateescape") + b"\n"
+        own = {name: os.environ[name] for name in order["own"]}  # type: ignore[attr-defined]
+        task = {**order["task"], "environment": own}  # type: ignore[dict-item]
+        self._head = json.dumps(task).encode() + b"\n"
         self._environment = environment
         self._reader, writer = os.pipe()
         for descriptor in (self._reader, writer):
             os.set_blocking(descriptor, False)
         self._raised: list[int] = []
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-        for signum in (*PASSED_ON, signal.SIGQUIT, signal.SIGCHLD):
+        for signum in (*PASSED_ON, signal.SIGIO, signal.SIGCHLD):
             signal.signal(signum, self._note)
         self._pid = 0  # of srun, 0 while there is none
         self._stdin = self._stdout = self._messages = -1
@@ -109,10 +112,14 @@ class Leader:
         for descriptor in (self._stdout, self._messages):
             if descriptor >= 0:
                 poll.register(descriptor, select.POLLIN)
+        if not self._killed:
+            poll.register(0, 0)  # says so when it is hung up
         if self._to_task and self._stdin >= 0:
             poll.register(self._stdin, select.POLLOUT)
         due = min(self._term_at, self._kill_at, self._retry_at)
-        poll.poll(None if due == NEVER else max(0.0, due - time.monotonic()) * 1000 + 1)
+        ready = dict(poll.poll(None if due == NEVER else max(0.0, due - time.monotonic()) * 1000 + 1))
+        if ready.get(0, 0) & (select.POLLHUP | select.POLLERR):
+            self._kill()  # supervisor and keeper are gone
         self._read_messages()
         self._read_stdout()
         self._take_signals()
@@ -143,7 +150,7 @@ class Leader:
             pass
         raised, self._raised = self._raised, []
         for signum in raised:
-            if signum == signal.SIGQUIT:
+            if signum == signal.SIGIO:
                 self._kill()
             elif signum != signal.SIGCHLD and signum not in self._sent:
                 self._sent.add(signum)
@@ -171,7 +178,9 @@ class Leader:
         stdin, self._stdin = os.pipe()
         self._stdout, stdout = os.pipe()
         self._messages, messages = os.pipe()
-        actions = [(os.POSIX_SPAWN_DUP2, descriptor, n) for n, descriptor in enumerate((stdin, stdout, messages))]
+        actions = [
+            (os.POSIX_SPAWN_DUP2, descriptor, n) for n, descriptor in enumerate((stdin, stdout, messages))
+        ]
         # A session of its own: what is sent to the leader's group must not reach srun.
         try:
             self._pid = os.posix_spawn(

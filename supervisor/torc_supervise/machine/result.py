@@ -18,8 +18,12 @@ _STATUS_WHEN_ASKED = {
     StopReason.WALL_TIME: Status.TERMINATED,
     StopReason.RUNTIME_LIMIT: Status.TERMINATED,
     StopReason.CANCEL: Status.CANCELED,
+    StopReason.STEP_LOST: Status.TERMINATED,  # not its own fault: it runs again
     StopReason.MEMORY_LIMIT: Status.FAILED,  # it would do the same again
 }
+
+
+STEP_LOST_TEXT = "Slurm ended its job step or gave it none; what srun said is in its stderr file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,7 @@ def job_ended(
         outputs_seen=(dict(verified.seen) or None) if verified else None,
         checkpoint=checkpoint,
         checkpoint_saved=verified.checkpoint_saved if verified else None,
+        error=STEP_LOST_TEXT if outcome.why is StopReason.STEP_LOST else None,
     )
 
 
@@ -137,6 +142,8 @@ def _how(outcome: Outcome) -> Ended:
         return Ended.UNKILLABLE
     if outcome.killed:
         return Ended.KILLED
+    if outcome.exit is None:
+        return Ended.LOST
     return Ended.EXITED if outcome.why is None else Ended.IN_GRACE
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from signal import SIGINT
 
+from torc_supervise.capacity import Placement
 from torc_supervise.exitstatus import Exit, Usage
 from torc_supervise.machine import actions as a
 from torc_supervise.machine import events as e
@@ -23,6 +24,7 @@ from torc_supervise.machine.deadlines import WallTime
 from torc_supervise.machine.errands import Answer, Errand, Errands
 from torc_supervise.machine.limits import Limits
 from torc_supervise.machine.orders import Do, Ending, NewEnd, Order, Say, Start, Write
+from torc_supervise.machine.pace import Pace
 from torc_supervise.machine.result import signal_name
 from torc_supervise.machine.state import WorkflowState
 from torc_supervise.machine.status import RunState, Status, StopReason
@@ -51,6 +53,7 @@ class Supervision:
         scheduler: Scheduler,
         wall: WallTime | None = None,
         errands: Sequence[Errand] = (),
+        pace: Pace | None = None,
     ) -> None:
         self.state = state
         self.ending: Ending | None = None
@@ -64,8 +67,9 @@ class Supervision:
         self._table = ProcessTable()
         self._phases, self.draining = self._table.phases, self._table.draining
         self.groups = self._table.groups  # pgid -> job of all groups that may still have members
-        self._gpus: dict[JobId, tuple[int, ...]] = {}
+        self._placed: dict[JobId, Placement] = {}
         self._backoff = Backoff()
+        self._pace = pace or Pace()
         self._interrupted_at: float | None = None  # the first SIGINT
 
     # -- what the loop asks ---------------------------------------------------------------------------------
@@ -87,7 +91,9 @@ class Supervision:
         if self.ending is not None:
             return earliest
         if len(self._scheduler):
-            earliest = min(earliest, self._backoff.until if self._backoff.until > self.now else p.NEVER)
+            earliest = min(
+                earliest, *(at for at in (self._backoff.until, self._pace.due) if at > self.now), p.NEVER
+            )
         return min(earliest, self._limits.closing_at)
 
     @property
@@ -128,7 +134,7 @@ class Supervision:
             self.warn("not_enough_time", o.not_started_text([self.state.job(job_id) for job_id in left]))
         self.write(record)
 
-    def on_leader_exited(self, pgid: int, exit_: Exit, members: int) -> None:
+    def on_leader_exited(self, pgid: int, exit_: Exit | None, members: int) -> None:
         self._feed(self.groups[pgid], e.LeaderExited(exit_, members))
 
     def on_group_changed(self, pgid: int, members: int) -> None:
@@ -155,8 +161,11 @@ class Supervision:
         assert isinstance(starting, p.Starting)
         attempt = self.state.attempt_of(job_id)
         self.groups[pgid] = job_id
+        placed = self._placed[job_id]
         self.write(
-            r.JobStarted(self.state.run_id, job_id, attempt, pgid, pgid, self._gpus.get(job_id) or None)
+            r.JobStarted(
+                self.state.run_id, job_id, attempt, pgid, pgid, placed.gpus or None, placed.nodes or None
+            )
         )
         self._feed(job_id, self._limits.spawned(starting.policy, job, pgid, self.now))
         if self.ending is not None:
@@ -236,15 +245,18 @@ class Supervision:
 
     def start_next(self) -> bool:
         """Order one more start if there is room.  Nothing starts once termination was asked for (P7)."""
-        if self.ending is not None or self._backoff.until > self.now or self._errands.hold_starts:
+        if self.ending is not None or self._errands.hold_starts:
+            return False
+        if self._backoff.until > self.now or self._pace.due > self.now:
             return False
         taken = self._scheduler.take(lambda job: self._limits.fits_in_time(job, self.now))
         if taken is None:
             return False
-        job, gpus = taken
-        self._gpus[job.job_id] = gpus
+        job, placement = taken
+        self._pace.take(self.now)
+        self._placed[job.job_id] = placement
         self._phases[job.job_id] = p.Starting(self._limits.policy(job))
-        self._books.orders.append(Start(job, self.state.attempt_of(job.job_id), gpus))
+        self._books.orders.append(Start(job, self.state.attempt_of(job.job_id), placement))
         return True
 
     # -- what errands ask: see errands.Desk -----------------------------------------------------------------

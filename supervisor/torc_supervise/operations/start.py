@@ -13,6 +13,7 @@ from torc_supervise.operations import reinitialize as again
 from torc_supervise.operations.fit import check_fit
 from torc_supervise.operations.opened import OpenWorkflow, create_workflow, files_seen, open_workflow
 from torc_supervise.operations.run import EXIT_CODES, RunReport, run
+from torc_supervise.operations.steps import place_jobs
 from torc_supervise.operations.surroundings import RunOptions, survey
 from torc_supervise.store import layout, view
 from torc_supervise.workflow.model import Job, Workflow
@@ -39,7 +40,7 @@ def run_new(
     Raises:
         TorcError: a job can never fit this machine, an input file is missing, the directory cannot be written.
     """
-    machine = survey(options, say)
+    machine = place_jobs(survey(options, say), workflow, options, say)
     check_fit(workflow.jobs, machine.capacity, machine.time_left(options.time_limit))
     missing = again.missing_inputs(workflow, files_seen(workflow))
     if missing and not force:
@@ -61,7 +62,7 @@ def run_existing(
     with open_workflow(files, "run", say) as opened:
         state = opened.state
         again.check_directory(state, force)
-        machine = survey(options, say)
+        machine = place_jobs(survey(options, say), state.workflow, options, say)
         found = again.plan_reinitialize(state)
         plan = found if _needs_reinitialize(state) else None
         if plan is None and found.reset:

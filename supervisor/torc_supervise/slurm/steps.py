@@ -20,6 +20,7 @@ BACKSTOP_SLACK = 120.0
 _LAYOUT_PREFIXES = (
     *("SLURM_CPUS_PER_", "SLURM_GPUS", "SLURM_MEM_PER_", "SLURM_NTASKS", "SLURM_TRES_PER_", "SLURM_CPU_BIND"),
     *("SLURM_MEM_BIND", "SLURM_GPU_BIND", "SLURM_GRES", "SLURM_STEP_", "SLURM_STD"),
+    *("CUDA_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK"),
 )
 _LAYOUT = frozenset(
     f"SLURM_{name}"
@@ -79,11 +80,6 @@ class StepSetup:
         return [*argv, *python_command(self.python), "-c", _BOOT, package_root()]
 
 
-def step_name(workflow_id: int, job_id: int, run_id: int, attempt_id: int) -> str:
-    """What squeue shows: "wf7_j3_r1_a1"."""
-    return f"wf{workflow_id}_j{job_id}_r{run_id}_a{attempt_id}"
-
-
 def is_layout(name: str) -> bool:
     """Whether this variable would change what an srun of ours asks for."""
     return name in _LAYOUT or name.startswith(_LAYOUT_PREFIXES)
@@ -115,12 +111,12 @@ def leader_command(
         base: the supervisor's environment.
         stderr: the job's file, where srun's troubles go; None for nowhere.
     """
-    own = {name: value for name, value in environment.items() if base.get(name) != value}
-    own |= {name: value for name, value in environment.items() if name.startswith("TORC_")}
+    own = [n for n, value in environment.items() if base.get(n) != value or n.startswith("TORC_")]
     order = {
         "parent": os.getpid(),
         "srun": srun,
-        "task": {**task, "environment": own},
+        "task": task,
+        "own": own,
         "not_for_srun": sorted({*own, *filter(is_layout, environment)}),
         "stderr": stderr,
     }
