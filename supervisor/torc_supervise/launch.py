@@ -13,7 +13,7 @@ from torc_supervise.posix import clock
 from torc_supervise.posix.kernel import Kernel
 from torc_supervise.posix.shell import command_line
 from torc_supervise.slurm.hostlist import compress
-from torc_supervise.slurm.steps import StepSetup, leader_command
+from torc_supervise.slurm.steps import LEADER_NAME, LEADER_VALUE, StepSetup, leader_command
 from torc_supervise.store.layout import WorkflowFiles
 from torc_supervise.store.view import stdio_paths
 from torc_supervise.workflow.model import Job
@@ -59,6 +59,7 @@ class Launcher:
             "open_files": self.open_files,
             "scope": job.signal_scope,
             "nodes": len(placement.nodes),
+            "cpus": job.requirements.num_cpus,
         }
         environment["TORC_NODELIST"] = compress(placement.nodes)
         environment["TORC_NUM_NODES"] = str(len(placement.nodes))
@@ -68,5 +69,6 @@ class Launcher:
         srun = self.steps.srun_command(
             job, name, placement.nodes, placement.memory_bytes, grace, limited=limited
         )
+        environment[LEADER_NAME] = LEADER_VALUE
         argv = leader_command(self.steps.python, srun, task, self.environment.base, environment, stderr)
         return kernel.spawn(argv, environment)

@@ -19,6 +19,7 @@ import signal
 import sys
 import time
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 from torc_supervise.exitstatus import Exited, Usage
@@ -42,6 +43,9 @@ TOLD_LATELY = 120.0
 
 HUNT_FOR = 5.0
 """Seconds that processes which a job left on a node are looked for and waited for."""
+
+
+_OF_THIS_STEP = ("SLURM_CPU_BIND", "SLURM_DISTRIBUTION", "SLURM_NPROCS", "SLURM_NTASKS")
 
 
 class Orders:
@@ -148,7 +152,7 @@ class Attendant:
     def _obey(self) -> None:
         for signum in self._orders.signals():
             self.asked = True
-            self._send(signum)
+            self._ask(signum)
         if self._orders.ended:
             self.asked = self.killed = True
             self._feed(e.KillAsked(StopReason.SIGNAL))
@@ -157,14 +161,15 @@ class Attendant:
         for signum in self._wakeup.take():
             if signum == signal.SIGCHLD:
                 self._children_changed = True
+            elif signum == signal.SIGTERM:
+                self._told_at = time.monotonic()
+                self._ask(signum)
             else:
-                if signum == signal.SIGTERM:
-                    self._told_at = time.monotonic()
                 self._send(signum)
 
     def _send(self, signum: int) -> None:
         """To the job, each signal once: who sends it again means the same (P6)."""
-        if signum in self._sent or not isinstance(self._phase, p.Running):
+        if signum in self._sent or not isinstance(self._phase, p.Running | p.Terminating):
             return
         self._sent.add(signum)
         if self._leader_only:
@@ -172,6 +177,16 @@ class Attendant:
         else:
             self._kernel.signal_group(self._pgid, signum)
         self._kernel.signal_group(self._pgid, signal.SIGCONT)
+
+    def _ask(self, signum: int) -> None:
+        """The job is to end: it has its grace even if its leader goes first (P4); the supervisor knows how long."""
+        if isinstance(self._phase, p.Running) and signum not in self._sent:
+            self._sent.add(signum)
+            policy = p.Policy(signum, supports_termination=True, signal_leader_only=self._leader_only)
+            self._phase = replace(self._phase, policy=policy)
+            self._feed(e.StopAsked(StopReason.SIGNAL, p.NEVER))
+        else:
+            self._send(signum)
 
     def _look(self, *, again: bool) -> None:
         self._children_changed, self._look_again_at = False, p.NEVER
@@ -252,6 +267,18 @@ def run_job(orders: Orders, job: Mapping[str, Any], environment: Mapping[str, st
         say(ended={"how": "exit" if exited else "signal", "number": number, "told": told})
 
 
+def environment_of(job: Mapping[str, Any]) -> dict[str, str]:
+    """What the job finds: what Slurm gives to its step, and its own on top.
+
+    How this step was laid out must not lay out the steps that the job starts itself: they share what the job has
+    (SLURM_OVERLAP), or they would wait for ever for resources that their own step holds.
+    """
+    given = {name: value for name, value in os.environ.items() if not name.startswith(_OF_THIS_STEP)}
+    given["SLURM_OVERLAP"] = "1"
+    given["SLURM_TASKS_PER_NODE"] = str(job["cpus"]) + (f"(x{job['nodes']})" if job["nodes"] > 1 else "")
+    return {**given, **job["environment"]}
+
+
 def hold_node(orders: Orders, job: Mapping[str, Any]) -> None:
     """Keep this node for the job until it is over on its first one, then leave nothing of it behind."""
     while not orders.ended:
@@ -263,7 +290,7 @@ def hunt(job: Mapping[str, Any]) -> None:
     """Kill what carries the job's marks: tasks of an srun of its own are nobody's children here."""
     own = job["environment"]
     found = marks(own["TORC_OUTPUT_DIR"], int(own["TORC_WORKFLOW_ID"]), int(own["TORC_RUN_ID"]))
-    Hunt([*found, job_mark(int(own["TORC_JOB_ID"]))], (), HUNT_FOR).finish()
+    Hunt([*found, job_mark(int(own["TORC_JOB_ID"]))], [b"TORC_STEP_LEADER=1"], HUNT_FOR).finish()
 
 
 def main() -> None:
@@ -274,7 +301,7 @@ def main() -> None:
     job = orders.first()
     if job is not None:
         if os.environ.get("SLURM_PROCID", "0") == "0":
-            run_job(orders, job, {**os.environ, **job["environment"]})
+            run_job(orders, job, environment_of(job))
         else:
             for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
                 signal.signal(signum, signal.SIG_IGN)

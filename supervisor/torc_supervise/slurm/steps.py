@@ -15,6 +15,9 @@ from torc_supervise.workflow.model import Job
 BACKSTOP_SLACK = 120.0
 """Seconds after a job's own runtime limit, and its grace, at which Slurm ends the step if we did not."""
 
+LEADER_NAME, LEADER_VALUE = "TORC_STEP_LEADER", "1"
+"""In the environment of a leader and of nothing else: it has its job's marks, and is no process of the job."""
+
 # What tells an srun how to lay out a step.  Those that are there come from the batch job's options (or the user's
 # environment), and mean the supervisor's allocation, not this step.
 _LAYOUT_PREFIXES = (
@@ -111,13 +114,17 @@ def leader_command(
         base: the supervisor's environment.
         stderr: the job's file, where srun's troubles go; None for nowhere.
     """
-    own = [n for n, value in environment.items() if base.get(n) != value or n.startswith("TORC_")]
+    own = [
+        name
+        for name, value in environment.items()
+        if (base.get(name) != value or name.startswith("TORC_")) and name != LEADER_NAME
+    ]
     order = {
         "parent": os.getpid(),
         "srun": srun,
         "task": task,
         "own": own,
-        "not_for_srun": sorted({*own, *filter(is_layout, environment)}),
+        "not_for_srun": sorted({*own, LEADER_NAME, *filter(is_layout, environment)}),
         "stderr": stderr,
     }
     leader = str(Path(__file__).resolve().parents[1] / "helpers" / "step_leader.py")
