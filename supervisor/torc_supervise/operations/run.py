@@ -104,7 +104,7 @@ def run(opened: OpenWorkflow, options: RunOptions, machine: Machine, say: Say) -
         )
         launcher = Launcher(bash, opened.files, environment, open_files)
         with (
-            Wakeup() as wakeup,
+            Wakeup(continued=machine.allocation is not None) as wakeup,
             contextlib.closing(
                 Loop(
                     supervision,
