@@ -35,6 +35,9 @@ STARTS_PER_TURN = 8
 TERM_FOLLOWS_WITHIN = 2.0
 """Seconds after Slurm's SIGCONT in which its SIGTERM is expected."""
 
+SLURM_MAY_BE_AHEAD = 2.0
+"""Seconds by which Slurm's signal to a job may come before our own: what was saved then was saved because of it."""
+
 
 class Loop:
     """Runs one Supervision until it is done."""
@@ -240,6 +243,7 @@ class Loop:
             return
         if self._held:
             held, self._held = self._held, []
+            self._on_wakeup(selectors.EVENT_READ)
             self._report_signals()
             for sweep in held:
                 self._report(sweep)
@@ -317,7 +321,7 @@ class Loop:
 
     def _obey(self) -> None:
         while orders := self._supervision.take_orders():
-            self._keeper.before_signals()
+            self._keeper.before_signals(SLURM_MAY_BE_AHEAD if self._signals_first else 0.0)
             for order in orders:
                 match order:
                     case Write(record=record, t=t, mono=mono):
