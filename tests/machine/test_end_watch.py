@@ -109,6 +109,11 @@ def test_slurm_is_asked_rarely_and_once_more_before_the_first_job_would_be_asked
     assert world.ends == []
 
 
+def test_in_a_short_allocation_slurm_is_asked_half_way() -> None:
+    world = Allocation(job(1), end=60.0, programs={1: DEAF}).until(19.0)  # asked at 60 - 10 - 30
+    assert [at for at, _ in world.questions] == [10.0]
+
+
 def test_a_longer_limit_lets_jobs_compute_longer() -> None:
     world = Allocation(job(1), programs={1: DEAF}).until(600.0)
     assert isinstance(world, Allocation)

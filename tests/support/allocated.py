@@ -43,6 +43,11 @@ jobs:
 """
 
 
+def options(*, headroom: int, lead: int) -> str:
+    """More of a workflow file: other reserves than the usual ones."""
+    return f"execution_config: {{sigkill_headroom_seconds: {headroom}, sigterm_lead_seconds: {lead}}}\n"
+
+
 class Site:
     """A directory of a user with one workflow in it; allocations run its supervisor."""
 
@@ -52,10 +57,16 @@ class Site:
         (directory / "workflow.yaml").write_text(workflow)
         self.jobs: list[str] = []
 
-    def allocate(self, *options: str, what: str = "workflow.yaml", run: tuple[str, ...] = ()) -> str:
-        """Queue a batch script that execs the supervisor; returns Slurm's job id."""
-        words = [sys.executable, "-P", "-m", "torc_supervise_cli", "run", what, *run]
-        script = f"exec {shlex.join(words)}"
+    def allocate(self, *options: str, run: tuple[str, ...] = (), before: str = "") -> str:
+        """Queue a batch script that execs the supervisor; returns Slurm's job id.
+
+        Args:
+            run: options of ``torc-supervise run``.
+            before: what the script does first.
+        """
+        supervisor = shlex.join([sys.executable, "-P", "-m", "torc_supervise_cli", "run"])
+        what = "if [ -e torc_output ]; then what=1; else what=workflow.yaml; fi"
+        script = f"{before}\n{what}\nexec {supervisor} $what {shlex.join(run)}"
         self.jobs.append(self.cluster.sbatch(script, *options, cwd=self.directory))
         return self.jobs[-1]
 
@@ -98,6 +109,25 @@ class Site:
             )
 
         self.cluster.wait(there, f"no {event} {fields} in the journal")
+
+    def assert_saved(self) -> None:
+        """The promises of an ending: the work is saved and said to be, and every attempt has its one result."""
+        assert (self.directory / "checkpoint").read_text() == "saved\n"
+        result = self.result("train")
+        ended = (result["status"], result["ended"], result["checkpoint_saved"])
+        assert ended == ("terminated", "in_grace", True), self.said()
+        last = self.journal.of("run_ended")[-1]
+        assert (last["state"], last["exit_code"]) == ("terminated", 75)
+
+    def assert_completed(self) -> None:
+        assert {result["status"] for result in self.journal.results().values()} == {"completed"}
+        assert self.journal.of("run_ended")[-1]["state"] == "completed"
+
+    def go_on(self) -> None:
+        """The next allocation completes what this one began."""
+        self.allocate("--time=2")
+        assert self.wait_for_end()["ExitCode"] == "0:0", self.said()
+        self.assert_completed()
 
     def wait_for_end(self, job: str | None = None) -> dict[str, str]:
         """Until the allocation is over; what ``scontrol show job`` says of it.  Nothing of it may be left."""
