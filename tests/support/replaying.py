@@ -419,7 +419,7 @@ class World:
         policy = self.supervision._limits.policy(job_)
         if signum == SIGKILL:
             assert group.count(SIGKILL) == 1, "P6: SIGKILL twice"
-            self._check_kill(job_, group, policy.grace)
+            self._check_kill(job_, group)
         elif signum == policy.termination_signal:
             assert group.count(signum) == 1, "P6: termination signal twice"
             assert group.count(SIGKILL) == 0, "P6: backwards"
@@ -431,12 +431,12 @@ class World:
         for process in targets:
             process.deliver(signum, self.now)
 
-    def _check_kill(self, job_: Job, group: Group, grace: float) -> None:
+    def _check_kill(self, job_: Job, group: Group) -> None:
         """SIGKILL may not come before the rules of DESIGN section 4 allow it."""
         asked = [at for at, signum in group.signals[:-1] if signum != SIGCONT]
         since = asked[0] if asked else self.now
         newer = [at for at, _ in self.walls[1:]] + [NEVER]
-        walls = [wall for (_, wall), until in zip(self.walls, newer, strict=True) if until > since]
+        walls = [wall for (_, wall), until in zip(self.walls, newer, strict=True) if until >= since]
         walls = [wall for wall in walls if wall.known]
         near_the_end = any(self.now >= wall.kill_at - 1e-6 for wall in walls)
         if self.hurried or near_the_end or job_.termination_signal == "SIGKILL":
@@ -445,6 +445,8 @@ class World:
             may = not job_.supports_termination or job_.job_id in self.over_limit
             assert may, "killed without having been asked"
             return
+        grace, _ = deadlines.grace_of(job_, self.state.workflow.execution)
+        grace *= min((wall.grace_scale for wall in walls), default=1.0)
         allowed = min(grace, 5.0) if group.reported_exit is not None else grace
         for wall in walls:
             allowed = min(allowed, (wall.end - asked[0]) / 2)

@@ -190,7 +190,7 @@ def walls_since(
     """The ends that were reckoned with since a job was asked: none of them lengthens its grace (P6)."""
     if asked_at is None:
         return [wall]
-    return [wall, *(before for until, before in earlier if asked_at < until)]
+    return [wall, *(before for until, before in earlier if asked_at <= until)]
 
 
 def kill_due(job: Job, live: LiveAttempt, execution: ExecutionConfig, wall: WallTime, now: float) -> float:

@@ -1,8 +1,8 @@
 """The leader of a job that is a job step: on the supervisor's host it stands for the job, which runs on other nodes.
 
-It starts ``srun ... task`` and speaks with the task through srun: lines to its stdin, lines from its stdout.  srun itself
-is never told to save: SIGTERM makes it kill its task at once (docs/decisions/0016).  To the supervisor the leader looks
-like a job of direct mode: it is a process group, takes signals, and ends as the job has ended.
+It starts ``srun ... task`` and speaks with the task through srun: lines to its stdin, lines from its stdout.  srun
+itself is never told to save: SIGTERM makes it kill its task at once (docs/decisions/0016).  To the supervisor the
+leader looks like a job of direct mode: it is a process group, takes signals, and ends as the job has ended.
 
 =============  ====================================================================================================
 signal         what the leader does

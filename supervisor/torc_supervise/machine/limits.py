@@ -20,8 +20,8 @@ VERIFY_LIMIT = 30.0
 def execution_of_steps(execution: ExecutionConfig) -> ExecutionConfig:
     """How jobs are asked to end where they are steps: ``srun_termination_signal`` names the signal and the time.
 
-    The signal is ours to send, not Slurm's: a step's time limit counts in minutes, and Slurm would send it up to a minute
-    early, to the step and not to the job.
+    The signal is ours to send, not Slurm's: a step's time limit counts in minutes, and Slurm would send it up to a
+    minute early, to the step and not to the job.
     """
     written = execution.slurm.get("srun_termination_signal")
     if written is None:

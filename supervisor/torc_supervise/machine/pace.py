@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 STEPS_PER_SECOND = 20.0
-"""Job steps that are started in a second.  slurmctld creates one in some milliseconds and serves a whole cluster; srun itself
-starts no more than some 150 a second on the largest ones."""
+"""Job steps that are started in a second.  slurmctld creates one in some milliseconds and serves a whole cluster; srun
+itself starts no more than some 150 a second on the largest ones."""
 
 BURST = 8
 """Job steps that may start at once after a quiet time."""

@@ -1,7 +1,7 @@
 """Step check: nothing may be left on other nodes of a job whose leader here could not see to it.
 
-Where a step was lost, or its leader did not end in time, Slurm is asked once for the steps of all such jobs, and cancels
-what is there: one squeue and one scancel, however many they are.
+Where a step was lost, or its leader did not end in time, Slurm is asked once for the steps of all such jobs, and
+cancels what is there: one squeue and one scancel, however many they are.
 """
 
 from __future__ import annotations

@@ -116,7 +116,7 @@ def run(opened: OpenWorkflow, options: RunOptions, machine: Machine, say: Say) -
         )
         launcher = Launcher(bash, opened.files, environment, open_files, machine.steps)
         with (
-            Wakeup() as wakeup,
+            Wakeup(continued=machine.allocation is not None) as wakeup,
             contextlib.closing(
                 Loop(
                     supervision,
@@ -130,7 +130,7 @@ def run(opened: OpenWorkflow, options: RunOptions, machine: Machine, say: Say) -
             ) as loop,
         ):
             supervision.at(clock.monotonic(), clock.wall())
-            supervision.begin(_run_started(opened, machine, end_epoch, keeper.pid))
+            supervision.begin(_run_started(opened, options, machine, end_epoch, keeper.pid))
             loop.run()
             final = supervision.outcome()
             supervision.end(r.RunEnded(state.run_id, final.value, EXIT_CODES[final]))
@@ -211,7 +211,7 @@ def _start_sampler(workflow: Workflow, close: list[int], kernel: RealKernel) -> 
 
 
 def _run_started(
-    opened: OpenWorkflow, machine: Machine, end_epoch: float | None, keeper_pid: int
+    opened: OpenWorkflow, options: RunOptions, machine: Machine, end_epoch: float | None, keeper_pid: int
 ) -> r.RunStarted:
     capacity, allocation = machine.capacity, machine.allocation
     return r.RunStarted(
@@ -228,6 +228,8 @@ def _run_started(
         max_parallel_jobs=capacity.max_parallel_jobs,
         keeper_pid=keeper_pid,
         mode="slurm" if machine.steps is not None else None,
+        scheduler=options.scheduler,
+        auto_resubmit=options.auto_resubmit or None,
         nodes=(allocation.nodes or None) if allocation is not None else None,
     )
 

@@ -21,7 +21,7 @@ def place_jobs(machine: Machine, workflow: Workflow, options: RunOptions, say: S
     """The machine with the nodes of its allocation, where the workflow's jobs are to be job steps.
 
     Raises:
-        TorcError: mode slurm outside of an allocation, or without srun; one worker per node is asked for in direct mode.
+        TorcError: mode slurm outside of an allocation, or without srun; one worker per node in direct mode.
     """
     if mode_of(workflow.execution, machine.allocation, say) == "direct":
         refuse_workers_per_node(workflow, machine.allocation)
@@ -68,8 +68,8 @@ def mode_of(execution: ExecutionConfig, allocation: Allocation | None, say: Say)
     if allocation is None:
         raise TorcError(
             "execution_config.mode is slurm, and this is no Slurm allocation: there can be no job steps",
-            "queue it with 'torc-supervise submit', or write mode: auto, which runs jobs as plain processes where there "
-            "is no allocation",
+            "queue it with 'torc-supervise submit', or write mode: auto, which runs jobs as plain processes where "
+            "there is no allocation",
         )
     try:
         find("srun")
@@ -82,13 +82,13 @@ def mode_of(execution: ExecutionConfig, allocation: Allocation | None, say: Say)
 
 
 def refuse_workers_per_node(workflow: Workflow, allocation: Allocation | None) -> None:
-    """Raises TorcError where an action asks for one worker on each of several nodes, which direct mode does not have."""
+    """Raises TorcError where an action asks for one worker on each of several nodes: direct mode has none."""
     if allocation is None or len(allocation.nodes) < 2:
         return
     for action in workflow.extra.get("actions") or ():
         if action.get("start_one_worker_per_node"):
             raise TorcError(
-                f"start_one_worker_per_node on {len(allocation.nodes)} nodes is not supported with mode: direct: jobs would "
-                "run on the first node alone",
+                f"start_one_worker_per_node on {len(allocation.nodes)} nodes is not supported with mode: direct: "
+                "jobs would run on the first node alone",
                 "write execution_config.mode: slurm (or auto): one supervisor places jobs on all nodes",
             )

@@ -1,8 +1,8 @@
 """Steps: the kernel of a run whose jobs are job steps: what it starts and signals are their leaders.
 
 A leader (``helpers.step_leader``) stands for a job on other nodes, and is alone in its group.  SIGKILL would leave the
-task there with nothing but an end of file to go by; so the order to kill is another signal, which makes the leader see it
-through: it ends when nothing of the job is left.
+task there with nothing but an end of file to go by; so the order to kill is another signal, which makes the leader see
+it through: it ends when nothing of the job is left.
 """
 
 from __future__ import annotations
