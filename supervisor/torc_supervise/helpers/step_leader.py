@@ -47,6 +47,9 @@ TRIES_OF_THE_HOPELESS = 3
 UNSTARTED_AFTER = 2.0
 """Seconds that a step which is asked to end before its task has begun may take to begin, until srun is told."""
 
+STUCK_AFTER = 3.0
+"""Seconds between SIGTERM and SIGKILL for an srun whose task has not begun."""
+
 KILLED_AFTER = 1.5
 """Seconds between the end of file and SIGTERM to srun.  srun then takes up to 7 s, and the supervisor waits 10."""
 
@@ -95,6 +98,7 @@ class Leader:
         self._asked = 0  # the first signal that was passed on
         self._sent: set[int] = set()
         self._killed = False
+        self._cut_off = False  # srun was killed before it could say what became of the task
         self._term_at = self._kill_at = self._retry_at = NEVER
 
     def run(self) -> int:
@@ -130,6 +134,7 @@ class Leader:
             self._signal_srun(signal.SIGTERM)
         if now >= self._kill_at:
             self._kill_at = NEVER
+            self._cut_off = self._ended is None
             self._signal_srun(signal.SIGKILL)
         if self._pid:
             return self._look_at_srun()
@@ -160,14 +165,21 @@ class Leader:
         self._asked = self._asked or signum
         self._to_task += b"signal %d\n" % signum
         if not self._started:
-            self._term_at = min(self._term_at, time.monotonic() + UNSTARTED_AFTER)
+            self._end_srun(UNSTARTED_AFTER)
 
     def _kill(self) -> None:
         if not self._killed:
             self._killed = True
             self._close_stdin()
-            pause = KILLED_AFTER if self._started else 0.0
-            self._term_at = min(self._term_at, time.monotonic() + pause)
+            if self._started:
+                self._term_at = min(self._term_at, time.monotonic() + KILLED_AFTER)
+            else:
+                self._end_srun(0.0)
+
+    def _end_srun(self, pause: float) -> None:
+        """There is no task yet.  While slurmctld does not answer, srun hears no SIGTERM for half a minute."""
+        due = time.monotonic() + pause
+        self._term_at, self._kill_at = min(self._term_at, due), min(self._kill_at, due + STUCK_AFTER)
 
     # -- srun -----------------------------------------------------------------------------------------------------
 
@@ -213,6 +225,8 @@ class Leader:
         self._forget()
         if self._ended is not None:
             return self._as_it_ended(self._ended)
+        if self._cut_off:
+            return LOST
         if self._killed:
             return signal.SIGKILL
         if self._started:
@@ -225,7 +239,7 @@ class Leader:
         if self._asked:
             return self._asked
         waited = time.monotonic() - self._began
-        if _OVER.search(self._text) or waited >= TRY_FOR:
+        if waited >= TRY_FOR or (_OVER.search(self._text) and b"nable to contact" not in self._text):
             self._tell(b"there is no step to be had for this job")
             return LOST
         if self._tries >= TRIES_OF_THE_HOPELESS and _HOPELESS.search(self._text):
@@ -291,6 +305,7 @@ class Leader:
             self._text = (self._text + line + b"\n")[-MOST_TEXT:]
         elif "started" in said:
             self._started = True
+            self._kill_at = NEVER
             if not self._killed:
                 self._term_at = NEVER
         elif "ended" in said:

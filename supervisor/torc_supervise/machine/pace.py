@@ -9,6 +9,8 @@ itself starts no more than some 150 a second on the largest ones."""
 BURST = 8
 """Job steps that may start at once after a quiet time."""
 
+ROUNDING = 1e-6  # seconds
+
 
 class Pace:
     """A token bucket.  ``due``: from when on one more start is allowed, monotonic seconds.
@@ -22,7 +24,7 @@ class Pace:
 
     def __init__(self, rate: float = float("inf"), burst: int = 1) -> None:
         self._interval = 1.0 / rate
-        self._slack = (burst - 1) * self._interval
+        self._slack = (burst - 1) * self._interval + ROUNDING
         self._paid_until = -float("inf")  # when the starts so far would be over at an even pace
         self.due = -float("inf")
 

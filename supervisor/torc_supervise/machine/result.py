@@ -140,15 +140,15 @@ def _status(outcome: Outcome, verified: Verified | None) -> Status:
 def _how(outcome: Outcome) -> Ended:
     if outcome.unkillable:
         return Ended.UNKILLABLE
+    if outcome.exit is None:  # of a job step: a leader that was killed as any process has an exit
+        return Ended.LOST
     if outcome.killed:
         return Ended.KILLED
-    if outcome.exit is None:
-        return Ended.LOST
     return Ended.EXITED if outcome.why is None else Ended.IN_GRACE
 
 
 def _return_code(outcome: Outcome, codes: ReturnCodes, end_known: bool) -> int | None:
-    if outcome.killed and not outcome.unkillable:
+    if outcome.killed and not outcome.unkillable and outcome.exit is not None:
         if outcome.why is StopReason.MEMORY_LIMIT:
             return codes.oom
         if outcome.why in (StopReason.WALL_TIME, StopReason.RUNTIME_LIMIT):
@@ -167,7 +167,7 @@ def shell_code(exit_: Exit | None) -> int | None:
 
 
 def _signal(outcome: Outcome) -> str | None:
-    if outcome.killed and not outcome.unkillable:
+    if outcome.killed and not outcome.unkillable and outcome.exit is not None:
         return signal_name(SIGKILL)
     if outcome.exit is None or isinstance(outcome.exit, Exited):
         return None
