@@ -22,11 +22,15 @@ from slurm_cluster.errors import ClusterError
 from slurm_cluster.keeper import start_keeper
 from slurm_cluster.place import find_keeper, find_place, new_place
 
+SLURMS_OWN = ("SLURM", "SBATCH_", "SRUN_", "SALLOC_", "SQUEUE_", "SINFO_", "SCANCEL_", "SCONTROL_")
+"""How the variables begin that Slurm's commands take options from, or that it sets for jobs."""
+
 ANSWER_LIMIT = 120.0
 """Seconds for a request to the keeper; it bounds its own waits more tightly."""
 
 
 def main(arguments: Sequence[str]) -> int:
+    _open_standard_streams()
     chosen = _parser().parse_args(arguments)
     try:
         code: int = chosen.function(chosen)
@@ -34,6 +38,13 @@ def main(arguments: Sequence[str]) -> int:
         print(f"slurm-cluster: {error}", file=sys.stderr)
         return 1
     return code
+
+
+def _open_standard_streams() -> None:
+    """Where the caller closed some, other files would get their numbers, and messages or input go there."""
+    while (fd := os.open("/dev/null", os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -105,9 +116,12 @@ def bring_up(directory: Path, options: Options, owner: int | None) -> Path:
     for name in ("munged", "slurmctld", "slurmd", "sinfo"):
         program(name)
     place = new_place(directory)
-    failed = start_keeper(place, options, owner)
-    if failed is not None:
-        raise ClusterError(f"the cluster in {directory} does not come up: {failed}")
+    try:
+        warning = start_keeper(place, options, owner)
+    except ClusterError as error:
+        raise ClusterError(f"the cluster in {directory} does not come up: {error}") from None
+    if warning is not None:
+        print(f"slurm-cluster: {warning}", file=sys.stderr)
     return place.conf
 
 
@@ -181,7 +195,7 @@ def _run(chosen: argparse.Namespace) -> int:
 
 def _run_command(command: list[str], conf: Path) -> int:
     # Of a job that we may be in ourselves nothing must leak into the jobs of this cluster.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM")}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(SLURMS_OWN)}
     with _forwarding() as forward:
         try:
             process = subprocess.Popen(command, env=environment | {"SLURM_CONF": str(conf)})

@@ -32,6 +32,7 @@ ENDED = (
     "OUT_OF_MEMORY",
     "BOOT_FAIL",
 )
+SLURMS_OWN = ("SLURM", "SBATCH_", "SRUN_", "SALLOC_", "SQUEUE_", "SINFO_", "SCANCEL_", "SCONTROL_")
 DAEMONS = ("munged", "slurmctld", "slurmd")
 
 
@@ -43,7 +44,7 @@ def missing() -> list[str]:
 
 def clean_environment() -> dict[str, str]:
     """Ours, without what a job that we may run in was told, and with the programs of our own Python first."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM")}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(SLURMS_OWN)}
     programs = f"{Path(sys.executable).parent}:{environment.get('PATH', '')}:/usr/local/bin:/usr/bin:/bin"
     return environment | {"PATH": programs}
 
