@@ -41,7 +41,6 @@ def slurm_conf(place: Place, ports: list[int], options: Options, host: str | Non
         ports: the controller's, and then one of each node.
         host: name of the one host that all of them see, where they cannot have names of their own.
     """
-    spool = place.short / "spool"
     lines = [
         "ClusterName=private",
         f"SlurmctldHost={host or CONTROLLER}(127.0.0.1)",
@@ -49,15 +48,16 @@ def slurm_conf(place: Place, ports: list[int], options: Options, host: str | Non
         f"SlurmUser={user()}",
         f"SlurmdUser={user()}",
         # How long a requeued job waits is the lifetime of its credential: there is no other parameter for it.
-        f"AuthInfo=socket={place.munge_socket},cred_expire={options.requeue_delay}",
+        f'AuthInfo="socket={place.munge_socket},cred_expire={options.requeue_delay}"',
         "AuthType=auth/munge",
         "CredType=cred/munge",
-        f"StateSaveLocation={place.short / 'state'}",
-        f"SlurmdSpoolDir={spool}/%n",
-        f"SlurmctldPidFile={place.short / 'slurmctld.pid'}",
-        f"SlurmdPidFile={place.short}/%n.pid",
-        f"SlurmctldLogFile={place.log / 'slurmctld.log'}",
-        f"SlurmdLogFile={place.log}/%n.log",
+        # In quotes, as there may be blanks in a path.
+        f'StateSaveLocation="{place.short}/state"',
+        f'SlurmdSpoolDir="{place.short}/spool/%n"',
+        f'SlurmctldPidFile="{place.short}/slurmctld.pid"',
+        f'SlurmdPidFile="{place.short}/%n.pid"',
+        f'SlurmctldLogFile="{place.log}/slurmctld.log"',
+        f'SlurmdLogFile="{place.log}/%n.log"',
         "SlurmctldDebug=verbose",
         "SlurmdDebug=verbose",
         # Nothing of the machine is touched or needed: no cgroups, no pinning, no accounting.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -20,6 +21,7 @@ from slurm_cluster.conf import NODES, Options
 from slurm_cluster.daemons import program
 from slurm_cluster.errors import ClusterError
 from slurm_cluster.keeper import start_keeper
+from slurm_cluster.network import ensure_address
 from slurm_cluster.place import find_keeper, find_place, new_place
 
 SLURMS_OWN = ("SLURM", "SBATCH_", "SRUN_", "SALLOC_", "SQUEUE_", "SINFO_", "SCANCEL_", "SCONTROL_")
@@ -31,6 +33,8 @@ ANSWER_LIMIT = 120.0
 
 def main(arguments: Sequence[str]) -> int:
     _open_standard_streams()
+    # Where the caller's caller ignores it, nobody could wait for a child.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     chosen = _parser().parse_args(arguments)
     try:
         code: int = chosen.function(chosen)
@@ -89,6 +93,10 @@ def _parser() -> argparse.ArgumentParser:
     down.add_argument("directory", type=Path)
     down.set_defaults(function=_down)
 
+    logs = commands.add_parser("logs", help="print the last lines of what its daemons logged")
+    logs.add_argument("directory", type=Path)
+    logs.set_defaults(function=_logs)
+
     controller = commands.add_parser("controller", help="stop or start slurmctld")
     controller.add_argument("verb", choices=["stop", "start"])
     controller.add_argument("directory", type=Path)
@@ -115,6 +123,7 @@ def bring_up(directory: Path, options: Options, owner: int | None) -> Path:
     """Bring a cluster up; returns the path of its configuration."""
     for name in ("munged", "slurmctld", "slurmd", "sinfo"):
         program(name)
+    ensure_address()
     place = new_place(directory)
     try:
         warning = start_keeper(place, options, owner)
@@ -148,14 +157,19 @@ def take_down(directory: Path) -> None:
 
 def _up(chosen: argparse.Namespace) -> int:
     conf = bring_up(chosen.directory, _options(chosen), chosen.owner)
-    print(f"export SLURM_CONF={conf}")
+    print(f"export SLURM_CONF={shlex.quote(str(conf))}")
     print("# then sinfo, sbatch, srun ... use it; the end of it:", file=sys.stderr)
-    print(f"# scripts/slurm-cluster down {chosen.directory}", file=sys.stderr)
+    print(f"# scripts/slurm-cluster down {shlex.quote(str(chosen.directory))}", file=sys.stderr)
     return 0
 
 
 def _down(chosen: argparse.Namespace) -> int:
     take_down(chosen.directory)
+    return 0
+
+
+def _logs(chosen: argparse.Namespace) -> int:
+    print(find_place(chosen.directory).last_lines())
     return 0
 
 
