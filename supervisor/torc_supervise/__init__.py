@@ -39,6 +39,13 @@ if TYPE_CHECKING:
     from torc_supervise.operations.reset import reset_status
     from torc_supervise.operations.run import RunOptions, RunReport
     from torc_supervise.operations.start import Started, run_existing, run_new
+    from torc_supervise.operations.submit import (
+        SubmitOptions,
+        Submitted,
+        dry_run,
+        submit_existing,
+        submit_new,
+    )
     from torc_supervise.store.layout import DEFAULT_OUTPUT_DIRECTORY, find, workflow_ids
     from torc_supervise.workflow import Loaded, Plan, Problem, SpecError, json_schema, load, plan
     from torc_supervise.workflow.duration import parse_time_limit
@@ -63,6 +70,8 @@ __all__ = [
     "SpecError",
     "Started",
     "Status",
+    "SubmitOptions",
+    "Submitted",
     "TorcError",
     "UsageError",
     "Workflow",
@@ -71,6 +80,7 @@ __all__ = [
     "cancel",
     "check_directory",
     "content",
+    "dry_run",
     "find",
     "follow",
     "jobs",
@@ -88,6 +98,8 @@ __all__ = [
     "results",
     "run_existing",
     "run_new",
+    "submit_existing",
+    "submit_new",
     "take_over_ids",
     "workflow_ids",
     "workflows",
@@ -113,6 +125,7 @@ _HOMES = {
     "operations.reset": ("reset_status",),
     "operations.run": ("RunOptions", "RunReport"),
     "operations.start": ("Started", "run_existing", "run_new"),
+    "operations.submit": ("SubmitOptions", "Submitted", "dry_run", "submit_existing", "submit_new"),
     "store.layout": ("DEFAULT_OUTPUT_DIRECTORY", "find", "workflow_ids"),
     "workflow": ("Loaded", "Plan", "Problem", "SpecError", "json_schema", "load", "plan"),
     "workflow.duration": ("parse_time_limit",),
