@@ -378,7 +378,7 @@ def _record(opened: OpenWorkflow, done: SubmittedAllocation, auto_resubmit: int,
             output=done.output,
             error=opened.files.batch_output(done.slurm_job_id, "e"),
             after=done.after,
-            auto_resubmit=auto_resubmit,
+            auto_resubmit=auto_resubmit or None,
             cluster=cluster,
         )
     )

@@ -37,16 +37,7 @@ def room_of(options: AllocationOptions) -> Room:
 
 
 def _cpus(options: AllocationOptions, nodes: int | None) -> int | None:
-    others = (
-        "mincpus",
-        "cpus-per-gpu",
-        "ntasks-per-core",
-        "ntasks-per-socket",
-        "ntasks-per-gpu",
-        "tres-per-task",
-    )
-    others += ("cores-per-socket", "sockets-per-node", "threads-per-core", "extra-node-info", "overcommit")
-    if any(map(options.states, others)):
+    if any(map(options.states, _HARD_TO_TELL)):
         return None
     per_task = _whole(options.value("cpus-per-task") or "1")
     tasks = options.value("ntasks-per-node")

@@ -1,8 +1,9 @@
 """Submitting a batch script, once: sbatch, its answer, and what to do when the answer does not come.
 
 Race: sbatch is killed, or gives up, after slurmctld has taken the job and before its id is known.  Submitting again
-would queue a second one.  Each script's job has a name of its own, so before another try, and before the next submission
-for the workflow, Slurm is asked for a job of that name.  Test: test_submission.py::test_a_job_that_was_queued_unseen_is_found.
+would queue a second one.  Each script's job has a name of its own, so before another try, and before the next
+submission for the workflow, Slurm is asked for a job of that name.
+Test: test_submission.py::test_a_job_that_was_queued_unseen_is_found.
 """
 
 from __future__ import annotations
