@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     )
     from torc_supervise.machine.state import WorkflowState
     from torc_supervise.machine.status import Status
+    from torc_supervise.operations.allocation_plan import SubmitOptions, advise
     from torc_supervise.operations.cancel import Canceled, cancel
     from torc_supervise.operations.listing import jobs, results, workflows
     from torc_supervise.operations.logs import LogFile, Logs, content, follow, log_files
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from torc_supervise.operations.run import RunOptions, RunReport
     from torc_supervise.operations.start import Started, run_existing, run_new
     from torc_supervise.operations.submit import (
-        SubmitOptions,
         Submitted,
         dry_run,
         submit_existing,
@@ -77,6 +77,7 @@ __all__ = [
     "Workflow",
     "WorkflowState",
     "__version__",
+    "advise",
     "cancel",
     "check_directory",
     "content",
@@ -107,6 +108,7 @@ __all__ = [
 
 _HOMES = {
     "errors": ("EXIT_FAILED", "EXIT_OK", "EXIT_OURS", "EXIT_RESUME", "EXIT_USAGE", "TorcError", "UsageError"),
+    "operations.allocation_plan": ("SubmitOptions", "advise"),
     "operations.cancel": ("Canceled", "cancel"),
     "operations.listing": ("jobs", "results", "workflows"),
     "machine.state": ("WorkflowState",),
@@ -125,7 +127,7 @@ _HOMES = {
     "operations.reset": ("reset_status",),
     "operations.run": ("RunOptions", "RunReport"),
     "operations.start": ("Started", "run_existing", "run_new"),
-    "operations.submit": ("SubmitOptions", "Submitted", "dry_run", "submit_existing", "submit_new"),
+    "operations.submit": ("Submitted", "dry_run", "submit_existing", "submit_new"),
     "store.layout": ("DEFAULT_OUTPUT_DIRECTORY", "find", "workflow_ids"),
     "workflow": ("Loaded", "Plan", "Problem", "SpecError", "json_schema", "load", "plan"),
     "workflow.duration": ("parse_time_limit",),

@@ -8,48 +8,31 @@ and waits for it (operations.patience), so it always finds its record.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from torc_supervise.errors import TorcError, UsageError, WorkflowBusy
+from torc_supervise.errors import WorkflowBusy
 from torc_supervise.machine import records as r
 from torc_supervise.machine.orders import jobs_text
 from torc_supervise.machine.state import WorkflowState
 from torc_supervise.machine.status import Status
 from torc_supervise.operations import reinitialize as again
-from torc_supervise.operations.allocation_checks import Asked, check_allocations, check_partitions, refuse
+from torc_supervise.operations.allocation_plan import (
+    Say,
+    SubmitOptions,
+    Wanted,
+    check,
+    jobs_of,
+    plan_allocations,
+)
 from torc_supervise.operations.opened import OpenWorkflow, create_workflow, files_seen, open_workflow
 from torc_supervise.operations.start import by_name, needs_reinitialize, still_to_run, summary
 from torc_supervise.slurm import batch, jobs, submission
-from torc_supervise.slurm.batch import BatchScript, RunSettings
+from torc_supervise.slurm.batch import BatchScript
 from torc_supervise.slurm.commands import SlurmError, find, patiently
-from torc_supervise.slurm.options import allocation_options
 from torc_supervise.store import layout
 from torc_supervise.store.layout import WorkflowFiles
 from torc_supervise.workflow.model import Job, Workflow
-from torc_supervise.workflow.schedulers import (
-    ScheduleAction,
-    SlurmScheduler,
-    runs_in,
-    schedule_actions,
-    slurm_schedulers,
-)
-
-Say = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class SubmitOptions:
-    """What the command line says.
-
-    ``scheduler``: the slurm_schedulers entry to use instead of what the actions say.  ``auto_resubmit``: how many
-    further allocations may be queued by the supervisor itself.
-    """
-
-    scheduler: str | None = None
-    auto_resubmit: int = 0
-    max_parallel_jobs: int | None = None
-    force: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +59,6 @@ class Submitted:
     reset: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """One allocation to ask for."""
-
-    scheduler: SlurmScheduler
-    settings: RunSettings
-
-
 def submit_new(workflow: Workflow, output: str, options: SubmitOptions, say: Say) -> Submitted:
     """Create a workflow and queue its first allocation.  What can be refused is refused before anything is written.
 
@@ -95,7 +70,7 @@ def submit_new(workflow: Workflow, output: str, options: SubmitOptions, say: Say
     missing = again.missing_inputs(workflow, files_seen(workflow))
     if missing and not options.force:
         raise again.missing_inputs_error(missing)
-    _check(workflow, wanted, workflow.jobs, say)
+    check(workflow, wanted, workflow.jobs, say)
     with create_workflow(output, lambda new: again.first_record(workflow, new), "submit", say) as opened:
         number = opened.state.workflow_id
         opened.write_snapshot()
@@ -136,7 +111,7 @@ def submit_existing(output: str, workflow_id: int, options: SubmitOptions, say: 
         if not left:
             return Submitted(workflow_id, state.workflow.name, False)
         wanted = plan_allocations(state.workflow, options)
-        _check(state.workflow, wanted, left, say)
+        check(state.workflow, wanted, left, say)
         reset: dict[str, str] = {}
         if plan is not None:
             again.reinitialize(opened, plan, force=options.force)
@@ -168,7 +143,7 @@ def dry_run(source: Workflow | int, output: str, options: SubmitOptions, say: Sa
     if not left:
         return []
     wanted = plan_allocations(workflow, options)
-    _check(workflow, wanted, left, say, ask_slurm=False)
+    check(workflow, wanted, left, say, ask_slurm=False)
     first = len(batch.existing_scripts(files)) + 1
     return [
         batch.make_script(
@@ -176,7 +151,7 @@ def dry_run(source: Workflow | int, output: str, options: SubmitOptions, say: Sa
             files,
             directory,
             one.scheduler,
-            _jobs_of(workflow, one.scheduler, left),
+            jobs_of(workflow, one.scheduler, left),
             one.settings,
             n,
         )
@@ -184,108 +159,18 @@ def dry_run(source: Workflow | int, output: str, options: SubmitOptions, say: Sa
     ]
 
 
-def plan_allocations(workflow: Workflow, options: SubmitOptions) -> list[_Wanted]:
-    """Which allocations to ask for, one after the other.
-
-    Raises:
-        UsageError: nobody says which, or the scheduler that was named does not exist.
-        TorcError: it asks for what is not built: several allocations at a time, one worker on each node.
-    """
-    known = slurm_schedulers(workflow)
-    settings = RunSettings(options.auto_resubmit, options.max_parallel_jobs, options.force)
-    if not known:
-        raise UsageError(
-            f"workflow '{workflow.name}' has no slurm_schedulers with a name, so there is nothing to ask Slurm for",
-            "add an entry with 'name' and 'account', or use 'torc-supervise run' inside an allocation of your own",
-        )
-    if options.scheduler is not None:
-        if options.scheduler not in known:
-            raise UsageError(
-                f"--scheduler {options.scheduler}: no slurm_schedulers entry of that name", _there_are(known)
-            )
-        return [_Wanted(known[options.scheduler], settings)]
-    actions = [action for action in schedule_actions(workflow) if action.trigger == "on_workflow_start"]
-    if actions:
-        return _by_actions(actions, known, settings)
-    if len(known) > 1:
-        raise UsageError(
-            f"workflow '{workflow.name}' has {len(known)} slurm_schedulers and no action that says which to use",
-            f"add --scheduler NAME, or an on_workflow_start action of type schedule_nodes; {_there_are(known)}",
-        )
-    return [_Wanted(scheduler, settings) for scheduler in known.values()]
-
-
-def _by_actions(
-    actions: Sequence[ScheduleAction], known: dict[str, SlurmScheduler], settings: RunSettings
-) -> list[_Wanted]:
-    for action in actions:
-        if action.start_one_worker_per_node:
-            raise TorcError(
-                f"actions[{action.index}]: start_one_worker_per_node is not supported: a workflow has one supervisor",
-                "remove it; with execution_config.mode: slurm that supervisor starts jobs on all nodes",
-            )
-    wanted = []
-    for action in actions:
-        limit = settings.max_parallel_jobs or action.max_parallel_jobs
-        told = RunSettings(settings.auto_resubmit, limit, settings.force)
-        wanted += [_Wanted(known[action.scheduler], told)] * action.num_allocations
-    parallel = sorted({one.scheduler.name for one in wanted if not one.scheduler.serialize_allocations})
-    if len(wanted) > 1 and parallel:
-        raise TorcError(
-            f"the actions ask for {len(wanted)} allocations at the start, and one workflow has one supervisor, so one "
-            "allocation at a time",
-            f"set serialize_allocations: true in {', '.join(parallel)} to have them one after the other, ask for more "
-            "nodes in one allocation, or set num_allocations: 1 and add --auto-resubmit N",
-        )
-    return wanted
-
-
-def _there_are(known: Iterable[str]) -> str:
-    return f"there are: {', '.join(known)}"
-
-
 def _need_slurm() -> None:
     for program in ("sbatch", "squeue"):
         find(program)
 
 
-def _jobs_of(workflow: Workflow, scheduler: SlurmScheduler, left: Iterable[Job]) -> list[Job]:
-    return list(filter(runs_in(workflow, scheduler.name), left))
-
-
-def _asked(workflow: Workflow, one: _Wanted, left: Iterable[Job]) -> Asked:
-    own = _jobs_of(workflow, one.scheduler, left)
-    counts_jobs = one.settings.max_parallel_jobs is not None
-    return Asked(one.scheduler, allocation_options(workflow, one.scheduler, own), own, counts_jobs)
-
-
-def _check(
-    workflow: Workflow, wanted: Sequence[_Wanted], left: Sequence[Job], say: Say, *, ask_slurm: bool = True
-) -> None:
-    different = list({one.scheduler.name: one for one in wanted}.values())
-    asked = [_asked(workflow, one, left) for one in different]
-    known = slurm_schedulers(workflow)
-    later = [
-        _asked(workflow, _Wanted(known[action.scheduler], RunSettings()), left)
-        for action in schedule_actions(workflow)
-        if action.trigger != "on_workflow_start"
-    ]
-    findings = check_allocations(workflow, asked, later)
-    if ask_slurm:
-        findings += check_partitions(asked)
-    for finding in findings:
-        if not finding.is_error:
-            say(f"warning: {finding.message}")
-    refuse(findings)
-
-
 def _queue(
-    opened: OpenWorkflow, wanted: Sequence[_Wanted], left: Sequence[Job], say: Say
+    opened: OpenWorkflow, wanted: Sequence[Wanted], left: Sequence[Job], say: Say
 ) -> tuple[SubmittedAllocation, ...]:
     state, files = opened.state, opened.files
     queued: list[SubmittedAllocation] = []
     for one in wanted:
-        own = _jobs_of(state.workflow, one.scheduler, left)
+        own = jobs_of(state.workflow, one.scheduler, left)
         script = batch.write_script(
             state.workflow, files, _directory(state), one.scheduler, own, one.settings
         )
