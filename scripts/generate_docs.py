@@ -101,6 +101,7 @@ def sample_events() -> list[e.Event]:
         e.Reaped(None),
         e.StopAsked(StopReason.SIGNAL, NOW + 30),
         e.KillAsked(StopReason.SIGNAL),
+        e.CancelNoted(),
         e.LeavingAsked(NOW + 30),
         e.ClockReached(),
         e.Verified(),

@@ -190,11 +190,19 @@ class Supervision:
             self._say(f"{name} received again: already ending, {o.jobs_text(self._unfinished())} left")
 
     def on_cancel(self) -> None:
-        """Somebody canceled the workflow: jobs that still run end as canceled."""
+        """Somebody canceled the workflow: jobs that still run end as canceled.
+
+        Race: a cancel that goes through Slurm may come as a signal first and with its meaning a little later.
+        Test: test_supervision.py::test_a_signal_that_turns_out_to_be_a_cancel_is_recorded_as_one.
+        """
         if not self.state.canceled:
             self._write(r.WorkflowCanceled(self.state.run_id))
         if self._some_compute_on:
             self._begin_ending(StopReason.CANCEL, "cancel")
+        elif self.ending is not None and self.ending.why is StopReason.SIGNAL:
+            self.ending = replace(self.ending, why=StopReason.CANCEL)
+            for job_id in list(self._phases):
+                self._feed(job_id, e.CancelNoted())
 
     def on_sample(self, job_id: JobId, memory_bytes: int, cpu_percent: float, at_limit: bool) -> None:
         """The sampler looked at a job's processes; ``at_limit``: they use more than the job asked for."""
