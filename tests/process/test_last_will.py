@@ -14,7 +14,8 @@ from support.supervised import job, workflow_of
 from torc_supervise.helpers.last_will import LastWill, kill_due
 from torc_supervise.machine import records as r
 from torc_supervise.machine.deadlines import WallTime
-from torc_supervise.machine.state import LiveAttempt, WorkflowState
+from torc_supervise.machine.live import LiveAttempt
+from torc_supervise.machine.state import WorkflowState
 from torc_supervise.machine.step import LEFTOVER_GRACE
 from torc_supervise.posix import clock, procfs
 from torc_supervise.workflow.model import ExecutionConfig, Job

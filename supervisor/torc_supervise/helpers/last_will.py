@@ -18,8 +18,9 @@ from torc_supervise.helpers import hunt
 from torc_supervise.machine import deadlines
 from torc_supervise.machine import records as r
 from torc_supervise.machine.deadlines import WallTime
+from torc_supervise.machine.live import LiveAttempt
 from torc_supervise.machine.phases import Policy
-from torc_supervise.machine.state import LiveAttempt, WorkflowState
+from torc_supervise.machine.state import WorkflowState
 from torc_supervise.machine.status import Ended, Status, StopReason
 from torc_supervise.machine.step import LEFTOVER_GRACE, UNKILLABLE_AFTER
 from torc_supervise.posix import clock, procfs

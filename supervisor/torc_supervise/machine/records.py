@@ -57,6 +57,10 @@ class RunStarted:
     num_gpus: int | None = None
     max_parallel_jobs: int | None = None
     keeper_pid: int | None = None
+    mode: str | None = None  # "slurm" where jobs are job steps; None: direct
+    nodes: tuple[str, ...] | None = None  # of the allocation, where there is one
+    scheduler: str | None = None  # the slurm_schedulers entry that the allocation was asked for by
+    auto_resubmit: int | None = None  # how many further allocations it may queue by itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +195,53 @@ class StatusReset:
     job_ids: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class EndChanged:
+    """The end of the allocation is another one than was known: found out late, or changed by somebody."""
+
+    event: ClassVar[str] = "end_changed"
+    run_id: int
+    end_time: str | None = None  # UTC; None: there is no limit any more
+
+
+@dataclass(frozen=True, slots=True)
+class AllocationSubmitted:
+    """A batch job for this workflow was queued.  ``why``: submit, action or auto_resubmit."""
+
+    event: ClassVar[str] = "allocation_submitted"
+    slurm_job_id: str
+    why: str
+    scheduler: str | None = None  # name of the slurm_schedulers entry
+    script: str | None = None  # path
+    output: str | None = None  # path of the batch job's stdout
+    error: str | None = None  # path of its stderr
+    after: str | None = None  # Slurm job id that it waits for
+    auto_resubmit: int | None = None
+    cluster: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AllocationEnded:
+    """A queued batch job will not run, or one that ran is known to be gone.  ``how``: canceled, gone, finished."""
+
+    event: ClassVar[str] = "allocation_ended"
+    slurm_job_id: str
+    how: str
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ActionTaken:
+    """An entry of ``actions`` was carried out, or failed.  ``action``: its position, from 0."""
+
+    event: ClassVar[str] = "action_taken"
+    run_id: int
+    action: int
+    trigger: str
+    ok: bool
+    message: str | None = None
+
+
 Record = (
     WorkflowCreated
     | WorkflowUpdated
@@ -206,6 +257,10 @@ Record = (
     | RunEnded
     | Reinitialized
     | StatusReset
+    | EndChanged
+    | AllocationSubmitted
+    | AllocationEnded
+    | ActionTaken
 )
 
 RECORD_TYPES: dict[str, type[Record]] = {cls.event: cls for cls in Record.__args__}

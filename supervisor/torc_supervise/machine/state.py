@@ -7,37 +7,14 @@ amount of work per record, plus one step per edge of the dependency graph over a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from torc_supervise.machine import records as r
+from torc_supervise.machine.allocations import Allocations
+from torc_supervise.machine.live import LiveAttempt, SupervisorInfo
 from torc_supervise.machine.status import SETTLED, RunState, Status
 from torc_supervise.workflow.model import Job, JobId, Workflow
-
-
-@dataclass(frozen=True, slots=True)
-class LiveAttempt:
-    """An attempt that was started and has no result yet.
-
-    ``asked_at`` and ``asked_why`` are of the first signal that it was sent; its grace is counted from there, whoever
-    goes on with it (P6).
-    """
-
-    started: r.JobStarted
-    start_time: str  # UTC ISO 8601
-    mono: float  # seconds on the supervisor's monotonic clock
-    asked_at: float | None = None  # on the same clock
-    asked_why: str | None = None  # a StopReason
-    last_signal: str | None = None  # its name
-
-
-@dataclass(frozen=True, slots=True)
-class SupervisorInfo:
-    """Who runs, or last ran, the workflow."""
-
-    record: r.RunStarted
-    started_at: str
-    ended: r.RunEnded | None = None
 
 
 class WorkflowState:
@@ -65,6 +42,8 @@ class WorkflowState:
         self.results: dict[JobId, tuple[str, r.JobEnded]] = {}  # the latest result of each job, with its time
         self.warnings: list[tuple[str, r.Warned]] = []
         self.newly_canceled: tuple[JobId, ...] = ()  # by the last record
+        self.allocations = Allocations()
+        self.actions_taken: dict[int, r.ActionTaken] = {}  # position in ``actions`` -> the last time
         self._install(workflow)
         self._initialize(job.job_id for job in workflow.jobs)
 
@@ -234,6 +213,7 @@ class WorkflowState:
 
     def _run_started(self, t: str, mono: float, record: r.RunStarted) -> tuple[JobId, ...]:
         self.supervisor = SupervisorInfo(record, t)
+        self.allocations.run_started(t, record)
         self.run_id = record.run_id
         self.terminating = None
         self.canceled = False
@@ -283,7 +263,8 @@ class WorkflowState:
 
     def _run_ended(self, t: str, mono: float, record: r.RunEnded) -> tuple[JobId, ...]:
         if self.supervisor is not None:
-            self.supervisor = SupervisorInfo(self.supervisor.record, self.supervisor.started_at, record)
+            self.allocations.run_ended(t, self.supervisor.record.slurm_job_id)
+            self.supervisor = replace(self.supervisor, ended=record)
         self.terminating = None
         return ()
 
@@ -310,6 +291,24 @@ class WorkflowState:
             self.results.pop(job_id, None)
         self._recount()
         self.canceled = False
+        return ()
+
+    def _end_changed(self, t: str, mono: float, record: r.EndChanged) -> tuple[JobId, ...]:
+        if self.supervisor is not None:
+            started = replace(self.supervisor.record, end_time=record.end_time)
+            self.supervisor = replace(self.supervisor, record=started)
+        return ()
+
+    def _allocation_submitted(self, t: str, mono: float, record: r.AllocationSubmitted) -> tuple[JobId, ...]:
+        self.allocations.submitted(t, record)
+        return ()
+
+    def _allocation_ended(self, t: str, mono: float, record: r.AllocationEnded) -> tuple[JobId, ...]:
+        self.allocations.ended(t, record)
+        return ()
+
+    def _action_taken(self, t: str, mono: float, record: r.ActionTaken) -> tuple[JobId, ...]:
+        self.actions_taken[record.action] = record
         return ()
 
     def known_ids(self) -> set[JobId]:
@@ -371,5 +370,9 @@ _HANDLERS: dict[type[r.Record], _Handler] = {
     r.RunEnded: WorkflowState._run_ended,
     r.Reinitialized: WorkflowState._reinitialized,
     r.StatusReset: WorkflowState._status_reset,
+    r.EndChanged: WorkflowState._end_changed,
+    r.AllocationSubmitted: WorkflowState._allocation_submitted,
+    r.AllocationEnded: WorkflowState._allocation_ended,
+    r.ActionTaken: WorkflowState._action_taken,
 }
 """Records that are missing here change nothing: they tell a person something (SignalReceived, JobsCanceled, ...)."""

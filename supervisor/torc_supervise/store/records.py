@@ -16,7 +16,7 @@ _FIELDS: dict[type[Record], tuple[str, ...]] = {
 _REQUIRED: dict[type[Record], frozenset[str]] = {
     cls: frozenset(f.name for f in fields(cls) if f.default is MISSING) for cls in RECORD_TYPES.values()
 }
-_TUPLES = ("job_ids", "gpus", "missing_outputs")
+_TUPLES = ("job_ids", "gpus", "missing_outputs", "nodes")
 
 
 def encode(seq: int, t: str, mono: float, record: Record) -> bytes:

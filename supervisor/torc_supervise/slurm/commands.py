@@ -1,0 +1,129 @@
+"""Slurm's own programs: found on PATH, run with a limit on time, their words passed on as they are.
+
+They are run by commands before or after the jobs, and by the keeper beside them; never by the parent while it has
+children (its reaper is the only one that waits).  One call is one question to slurmctld, which administrators count.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Callable, Sequence
+
+from torc_supervise.errors import TorcError
+
+ANSWER_WITHIN = 30.0
+"""Seconds.  Slurm's own programs give up after MessageTimeout, 10 s by default, at most 100 s."""
+
+SUBMIT_TRIES = 6
+PAUSE_BETWEEN_TRIES = 10.0
+"""Seconds.  Six tries, ten seconds apart, as Torc does: a slurmctld that is restarted is back by then."""
+
+_UNREACHABLE = (
+    "unable to contact slurm controller",
+    "connection refused",
+    "connection timed out",
+    "socket timed out",
+    "zero bytes were transmitted or received",
+    "slurm_receive_msg",
+    "slurm backup controller in standby mode",
+    "communication connection failure",
+    "resource temporarily unavailable",
+    "unable to establish controller machine",
+)
+
+
+class SlurmError(TorcError):
+    """One of Slurm's programs did not do what it was asked; ``said`` is its own text."""
+
+    def __init__(self, message: str, hint: str | None = None, *, said: str = "") -> None:
+        super().__init__(message, hint)
+        self.said = said
+
+
+class SlurmMissing(SlurmError):
+    """The program is not on PATH."""
+
+
+class SlurmUnreachable(SlurmError):
+    """slurmctld does not answer; asked later it may."""
+
+
+class SlurmRefused(SlurmError):
+    """slurmctld, or the program itself, said no."""
+
+
+def find(program: str) -> str:
+    """Absolute path of ``sbatch``, ``squeue``, ``scontrol``, ``scancel`` or ``srun``.
+
+    Raises:
+        SlurmMissing: it is not on PATH.
+    """
+    path = shutil.which(program)
+    if path is None:
+        raise SlurmMissing(
+            f"Slurm's '{program}' was not found on PATH",
+            "load the site's Slurm module, or work on a node where 'sinfo' answers; "
+            "without Slurm, 'torc-supervise run' runs the workflow on this machine",
+        )
+    return path
+
+
+def run(argv: Sequence[str], *, timeout: float = ANSWER_WITHIN, directory: str | None = None) -> str:
+    """Run ``argv`` (its first word a program's name) and return what it wrote to stdout.
+
+    Times in its output are seconds since 1970 (SLURM_TIME_FORMAT=%s), its messages English.
+
+    Args:
+        timeout: seconds; it is killed then.
+        directory: to run it in.
+
+    Raises:
+        SlurmMissing: it is not on PATH.
+        SlurmUnreachable: slurmctld does not answer, or not in time.
+        SlurmRefused: it failed otherwise.
+    """
+    program, *arguments = argv
+    environment = {**os.environ, "LC_ALL": "C", "SLURM_TIME_FORMAT": "%s"}
+    for name in ("SQUEUE_FORMAT", "SQUEUE_FORMAT2", "SQUEUE_SORT", "SQUEUE_STATES", "SQUEUE_USERS"):
+        environment.pop(name, None)  # somebody's taste must not change what we parse
+    try:
+        done = subprocess.run(
+            [find(program), *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=timeout,
+            env=environment,
+            cwd=directory,
+            errors="replace",
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise SlurmUnreachable(f"{program} did not answer within {timeout:.0f} s") from error
+    except OSError as error:
+        raise SlurmRefused(f"{program} cannot be run: {error.strerror}") from error
+    if done.returncode == 0:
+        return done.stdout
+    said = (done.stderr or done.stdout).strip()
+    lowered = said.lower()
+    kind = SlurmUnreachable if any(text in lowered for text in _UNREACHABLE) else SlurmRefused
+    raise kind(said or f"{program} failed with exit code {done.returncode}", said=said)
+
+
+def retrying(argv: Sequence[str], say: Callable[[str], None], *, pause: float = PAUSE_BETWEEN_TRIES) -> str:
+    """As :func:`run`, tried again while slurmctld does not answer.  For a person at a terminal: Ctrl-C ends it.
+
+    Raises:
+        SlurmError: as :func:`run`; SlurmUnreachable after the last try.
+    """
+    for left in reversed(range(SUBMIT_TRIES)):
+        try:
+            return run(argv)
+        except SlurmUnreachable as error:
+            if not left:
+                raise
+            say(f"{error.message.splitlines()[0]}; trying again in {pause:.0f} s ({left} tries left)")
+            threading.Event().wait(pause)
+    raise AssertionError("the last try returns or raises")
