@@ -26,7 +26,7 @@ from torc_supervise.posix.escaped import end_escaped
 from torc_supervise.posix.kernel import Kernel
 from torc_supervise.posix.reap import LOOK_AGAIN_AFTER, NotNowError, Sweep
 from torc_supervise.posix.spawn import SpawnFailedError, SpawnRefusedError
-from torc_supervise.posix.wakeup import Wakeup
+from torc_supervise.posix.wakeup import NUDGE, Wakeup
 from torc_supervise.workflow.model import JobId
 
 STARTS_PER_TURN = 8
@@ -164,7 +164,9 @@ class Loop:
         raised = self._wakeup.take()
         if signal.SIGCHLD in raised:
             self._children_changed = True
-        return [signum for signum in raised if signum != signal.SIGCHLD]
+        if set(raised) - {signal.SIGCHLD}:
+            self._keeper.look_for_requests()  # a termination signal as well: it may be meant as a cancel
+        return [signum for signum in raised if signum not in (signal.SIGCHLD, NUDGE)]
 
     def _on_keeper(self, mask: int) -> Iterable[int]:
         if mask & selectors.EVENT_READ:
@@ -188,7 +190,9 @@ class Loop:
                         ),
                     )
                 case b"C":
-                    self._supervision.on_cancel()
+                    self._supervision.on_cancel(messages.body(line))
+                case b"O":
+                    self._supervision.on_owner_changed(messages.body(line))
                 case b"W":
                     warning = messages.body(line)
                     self._warn(warning["code"], warning["message"])

@@ -40,6 +40,7 @@ class KeeperLink:
         self._told_to_leave = False
         self.pid = 0
         self.gone = False
+        self.disowned = False  # somebody has taken the workflow over: no keeper writes for us any more
         self.channel = self._fork(())
 
     # -- saying ---------------------------------------------------------------------------------------------
@@ -76,6 +77,10 @@ class KeeperLink:
         self._questions[job.job_id] = question
         self.channel.send(messages.line("V", asdict(question)))
 
+    def look_for_requests(self) -> None:
+        """Somebody may have left a request to cancel.  A new keeper looks by itself."""
+        self.channel.send(b"Q\n")
+
     def leave(self) -> None:
         """Everything was said."""
         self._told_to_leave = True
@@ -91,11 +96,14 @@ class KeeperLink:
                 continue
             if line.startswith(b"V"):
                 self._questions.pop(messages.body(line)["job_id"], None)
+            elif line.startswith(b"O"):
+                self.disowned = True
             yield line
 
     @property
     def unconfirmed(self) -> int:
-        return len(self._unconfirmed)
+        """Records that may still become durable."""
+        return 0 if self.disowned else len(self._unconfirmed)
 
     def _confirm(self, seq: int) -> None:
         self.confirmed = max(self.confirmed, seq)
@@ -108,7 +116,7 @@ class KeeperLink:
         """It was collected, and heard out.  Sets ``gone`` where it may stay dead: it left, with everything written."""
         self.pid = 0
         self.channel.close()
-        self.gone = self._told_to_leave and not self._unconfirmed
+        self.gone = self.disowned or (self._told_to_leave and not self._unconfirmed)
         if self.gone:
             control.remove(self._setup.control)  # on a local disk; there only where it was killed
 

@@ -20,7 +20,11 @@ SHARE_OF_TIME = 0.05  # snapshots of a huge workflow take at most this share of 
 
 
 class Writer:
-    """Owns the journal.  ``snapshot_of`` is asked for a new document when one is due and something has changed."""
+    """Owns the journal.  ``snapshot_of`` is asked for a new document when one is due and something has changed.
+
+    ``new_owner`` is asked before each commit who has the workflow in our place; then ``on_lost`` is told, once, and
+    nothing is written any more.
+    """
 
     def __init__(
         self,
@@ -31,6 +35,8 @@ class Writer:
         snapshot_of: Callable[[], bytes],
         clock: Callable[[], float],
         snapshot_interval: float = 1.0,
+        new_owner: Callable[[], str | None] = lambda: None,
+        on_lost: Callable[[str], None] = lambda owner: None,
     ) -> None:
         self._journal = journal
         self._files = files
@@ -39,6 +45,9 @@ class Writer:
         self._snapshot_of = snapshot_of
         self._clock = clock
         self._interval = snapshot_interval
+        self._new_owner = new_owner
+        self._on_lost = on_lost
+        self._lost = False
         self._condition = threading.Condition()
         self._lines: list[bytes] = []
         self._last_seq = 0
@@ -84,13 +93,21 @@ class Writer:
                 self._write_snapshot()
 
     def _commit(self, lines: list[bytes], seq: int) -> None:
-        """Until they are durable; meanwhile new lines gather and the parent keeps its copies."""
+        """Until they are durable; meanwhile new lines gather and the parent keeps its copies.
+
+        Where the workflow has another owner by now they are dropped: two writers would ruin the journal.
+        """
         data = b"".join(lines)
         while True:
+            if self._is_lost():
+                return
             try:
                 self._journal.append(data)
                 break
             except OSError as error:
+                if error.errno == errno.EBUSY:  # it came, wrote and went between two commits of ours
+                    self._lose("somebody who has written to its journal")
+                    return
                 self._report("journal_not_written", self._files.journal, error)
                 with self._condition:
                     self._condition.wait(RETRY_AFTER)
@@ -99,6 +116,15 @@ class Writer:
             self._on_trouble("journal_written_again", f"{self._files.journal}: everything is written again")
         self._on_durable(seq)
 
+    def _is_lost(self) -> bool:
+        if not self._lost and (owner := self._new_owner()) is not None:
+            self._lose(owner)
+        return self._lost
+
+    def _lose(self, owner: str) -> None:
+        self._lost = True
+        self._on_lost(owner)
+
     def _time_to_snapshot(self) -> float | None:
         """Seconds until the next snapshot is due; None if nothing has changed since the last one."""
         return max(0.0, self._snapshot_due - self._clock()) if self._changed else None
@@ -106,6 +132,8 @@ class Writer:
     def _write_snapshot(self) -> None:
         started = self._clock()
         self._changed = False
+        if self._lost:
+            return
         try:
             snapshot.replace(self._files, self._snapshot_of())
             self._in_trouble.discard("snapshot_not_written")

@@ -7,7 +7,7 @@ into it at the moment it issues it, so the live state is the state that a reader
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from signal import SIGINT
 
@@ -189,12 +189,25 @@ class Supervision:
         else:
             self._say(f"{name} received again: already ending, {o.jobs_text(self._unfinished())} left")
 
-    def on_cancel(self) -> None:
+    def on_owner_changed(self, owner: str) -> None:
+        """Somebody has taken the workflow over, because this allocation was believed to be gone: end what runs here.
+
+        Nothing of it is recorded any more; the new owner has recorded these jobs as lost, and may run them again.
+        """
+        if self.ending is None or self.ending.why is not StopReason.OWNER_CHANGED:
+            self._begin_ending(StopReason.OWNER_CHANGED, f"the workflow belongs to {owner} now")
+
+    def on_cancel(self, allocations: Iterable[str] = ()) -> None:
         """Somebody canceled the workflow: jobs that still run end as canceled.
+
+        Args:
+            allocations: queued ones that were canceled with it.
 
         Race: a cancel that goes through Slurm may come as a signal first and with its meaning a little later.
         Test: test_supervision.py::test_a_signal_that_turns_out_to_be_a_cancel_is_recorded_as_one.
         """
+        for slurm_job_id in allocations:
+            self._write(r.AllocationEnded(slurm_job_id, "canceled"))
         if not self.state.canceled:
             self._write(r.WorkflowCanceled(self.state.run_id))
         if self._some_compute_on:

@@ -150,7 +150,7 @@ def run(opened: OpenWorkflow, options: RunOptions, machine: Machine, say: Callab
             loop.write_now()
             confirmed = _leave(loop, keeper, wall, say)
             wakeup.ignore_from_now_on()
-    code = EXIT_CODES[final] if confirmed else EXIT_OURS
+    code = EXIT_CODES[final] if confirmed and not keeper.disowned else EXIT_OURS
     return RunReport(state.workflow_id, state.run_id, final, code, dict(state.counts), keeper.unconfirmed)
 
 

@@ -14,10 +14,15 @@ from types import FrameType, TracebackType
 
 TERMINATION_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
+NUDGE = signal.SIGURG
+"""Says "look whether somebody has left a request" (store.requests).  Of the signals that Slurm can send it is the one
+that does nothing to a program which does not know it."""
+
 # What a terminal, a shell's limits or somebody's alarm sends to every process of ours.  A helper that ended or stopped
 # with them could not do its duty: after Ctrl-\ the parent is dead, and its jobs are the keeper's.
 _NOT_FOR_HELPERS = (
     *TERMINATION_SIGNALS,
+    NUDGE,
     *(signal.SIGQUIT, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGALRM, signal.SIGXCPU),
 )
 
@@ -37,7 +42,7 @@ class Wakeup:
 
     def __enter__(self) -> Wakeup:
         self._previous_fd = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
-        for signum in (signal.SIGCHLD, *TERMINATION_SIGNALS):
+        for signum in (signal.SIGCHLD, NUDGE, *TERMINATION_SIGNALS):
             if signum == signal.SIGHUP and signal.getsignal(signum) is signal.SIG_IGN:
                 continue  # started under nohup: the user asked for exactly this
             self._raised[signum] = False

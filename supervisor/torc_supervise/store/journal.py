@@ -114,9 +114,12 @@ class Journal:
 
         Raises:
             OSError: ENOSPC, EIO, ...; nothing of ``lines`` counts as written, and the same lines may be tried again.
+                EBUSY: the lock failed us, and another writer has added lines.
         """
         if self._dirty:  # a failed try may have left a part of its lines
             self._cut_back()
+        elif os.fstat(self._file).st_size > self.committed:
+            raise OSError(errno.EBUSY, "somebody else writes to it", self._path)
         self._dirty = True
         self._tried, view = 0, memoryview(lines)
         while self._tried < len(lines):

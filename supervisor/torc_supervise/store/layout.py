@@ -34,6 +34,11 @@ class WorkflowFiles:
         return os.path.join(self.directory, "lock")
 
     @property
+    def cancel_request(self) -> str:
+        """See :mod:`torc_supervise.store.requests`."""
+        return os.path.join(self.directory, "cancel_request")
+
+    @property
     def stdio_directory(self) -> str:
         return os.path.join(self.output, "job_stdio")
 

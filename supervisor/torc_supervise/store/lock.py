@@ -65,6 +65,17 @@ class Lock:
         current = read_owner(self._path)
         return current is not None and current.nonce == self.owner.nonce
 
+    def taken_by(self) -> Owner | None:
+        """Who has it in our place: whoever gets an answer must not write any more.  None where nobody has.
+
+        Doubt is no answer: a lock that is missing or cannot be read says nothing.
+        """
+        try:
+            holder = read_owner(self._path)
+        except OSError:
+            return None
+        return None if holder is None or holder.nonce == self.owner.nonce else holder
+
     def name_keeper(self, pid: int, start_ticks: int) -> None:
         """Put the keeper's name beside ours: whoever finds us dead must not write while it still does."""
         self.owner = replace(self.owner, keeper_pid=pid, keeper_ticks=start_ticks)
