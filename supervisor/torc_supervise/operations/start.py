@@ -57,7 +57,7 @@ def run_existing(
         TorcError: as :func:`run_new`; also if somebody else runs it.
     """
     files = layout.find(output, workflow_id)
-    with open_workflow(files, "run", say) as opened:
+    with open_workflow(files, "run", say, patient=True) as opened:
         state = opened.state
         again.check_directory(state, force)
         machine = survey(options)

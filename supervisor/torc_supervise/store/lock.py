@@ -38,6 +38,8 @@ class Owner:
     nonce: str = ""
     keeper_pid: int | None = None  # of a run: it may write longer than its supervisor lives
     keeper_ticks: int = 0
+    slurm_restarts: int = 0  # how often Slurm had started that job again
+    slurm_cluster: str | None = None
 
     def describe(self) -> str:
         where = f"pid {self.pid} on {self.host}"
