@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torc_supervise.machine.status import Status
     from torc_supervise.operations.cancel import Canceled, cancel
     from torc_supervise.operations.listing import jobs, results, workflows
-    from torc_supervise.operations.logs import LogFile, Logs, content, follow, log_files
+    from torc_supervise.operations.logs import LogFile, Logs, batch_files, content, follow, log_files
     from torc_supervise.operations.lookup import look_up
     from torc_supervise.operations.opened import open_workflow
     from torc_supervise.operations.reinitialize import (
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from torc_supervise.operations.reset import reset_status
     from torc_supervise.operations.run import RunOptions, RunReport
     from torc_supervise.operations.start import Started, run_existing, run_new
+    from torc_supervise.operations.sync import Synced, sync_status
     from torc_supervise.store.layout import DEFAULT_OUTPUT_DIRECTORY, find, workflow_ids
     from torc_supervise.workflow import Loaded, Plan, Problem, SpecError, json_schema, load, plan
     from torc_supervise.workflow.duration import parse_time_limit
@@ -63,11 +64,13 @@ __all__ = [
     "SpecError",
     "Started",
     "Status",
+    "Synced",
     "TorcError",
     "UsageError",
     "Workflow",
     "WorkflowState",
     "__version__",
+    "batch_files",
     "cancel",
     "check_directory",
     "content",
@@ -88,6 +91,7 @@ __all__ = [
     "results",
     "run_existing",
     "run_new",
+    "sync_status",
     "take_over_ids",
     "workflow_ids",
     "workflows",
@@ -99,7 +103,7 @@ _HOMES = {
     "operations.listing": ("jobs", "results", "workflows"),
     "machine.state": ("WorkflowState",),
     "machine.status": ("Status",),
-    "operations.logs": ("LogFile", "Logs", "content", "follow", "log_files"),
+    "operations.logs": ("LogFile", "Logs", "batch_files", "content", "follow", "log_files"),
     "operations.lookup": ("look_up",),
     "operations.opened": ("open_workflow",),
     "operations.reinitialize": (
@@ -113,6 +117,7 @@ _HOMES = {
     "operations.reset": ("reset_status",),
     "operations.run": ("RunOptions", "RunReport"),
     "operations.start": ("Started", "run_existing", "run_new"),
+    "operations.sync": ("Synced", "sync_status"),
     "store.layout": ("DEFAULT_OUTPUT_DIRECTORY", "find", "workflow_ids"),
     "workflow": ("Loaded", "Plan", "Problem", "SpecError", "json_schema", "load", "plan"),
     "workflow.duration": ("parse_time_limit",),

@@ -74,9 +74,8 @@ def wait_for_release(path: str, say: Callable[[str], None]) -> str | None:
     verdict = judge(owner)
     if verdict.life not in (Life.ENDING, Life.LOST):
         return None
-    say(
-        f"the workflow belongs to {owner.describe()}, {verdict.why}: waiting up to {RELEASE_LIMIT:.0f} s for its release"
-    )
+    whose = f"the workflow belongs to {owner.describe()}, {verdict.why}"
+    say(f"{whose}: waiting up to {RELEASE_LIMIT:.0f} s until it is released")
     now = clock.monotonic()
     until, ask_at = now + RELEASE_LIMIT, now + ASK_EVERY
     never = threading.Event()
@@ -117,9 +116,9 @@ def _judge_by_slurm(owner: Owner, slurm_job_id: str, environ: Mapping[str, str])
         job = jobs.look([slurm_job_id], timeout=SLURM_WITHIN).get(slurm_job_id)
     except SlurmError as error:
         return Verdict(Life.ALIVE, f"and nobody knows whether it lives ({error.message.splitlines()[0]})")
-    if job is None or job.is_over or job.is_queued:
-        if owner.slurm_cluster is not None and site.cluster_name(environ) != owner.slurm_cluster:
-            return Verdict(Life.ALIVE, f"which is on another cluster ({owner.slurm_cluster})")
+    elsewhere = owner.slurm_cluster is not None and (job is None or job.is_over or job.is_queued)
+    if elsewhere and site.cluster_name(environ) != owner.slurm_cluster:
+        return Verdict(Life.ALIVE, f"which is on another cluster ({owner.slurm_cluster})")
     if job is None:
         return Verdict(Life.DEAD, "whose allocation is gone")
     if job.is_ending:

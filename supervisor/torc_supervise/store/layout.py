@@ -42,6 +42,10 @@ class WorkflowFiles:
     def stdio_directory(self) -> str:
         return os.path.join(self.output, "job_stdio")
 
+    def batch_output(self, slurm_job_id: str, suffix: str) -> str:
+        """``slurm_output_wf{W}_sl{J}.{o|e}``: what the batch script of an allocation prints, as Torc names it."""
+        return os.path.join(self.output, f"slurm_output_wf{self.workflow_id}_sl{slurm_job_id}.{suffix}")
+
     def stdio(self, job_id: int, run_id: int, attempt_id: int, suffix: str) -> str:
         """``job_stdio/job_wf{W}_j{J}_r{R}_a{A}.{suffix}``, as Torc names them: no name from a file gets into a path."""
         name = f"job_wf{self.workflow_id}_j{job_id}_r{run_id}_a{attempt_id}.{suffix}"
