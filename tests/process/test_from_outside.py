@@ -124,7 +124,10 @@ def test_a_keeper_that_finds_another_owner_on_its_way_to_write_stops(bench: Benc
     assert supervisor.journal().entries == before
 
 
-def test_a_writer_that_came_and_went_is_noticed_by_what_it_wrote(bench: Bench) -> None:
+@pytest.mark.parametrize("signum", [signal.SIGURG, signal.SIGTERM], ids=["by looking", "by writing"])
+def test_a_writer_that_came_and_went_is_noticed_by_what_it_wrote(
+    bench: Bench, signum: signal.Signals
+) -> None:
     supervisor = started(bench)
     waiting.wait_until(lambda: supervisor.journal().of("job_started"), "not recorded")
     take_over(bench, leave=True)
@@ -132,6 +135,18 @@ def test_a_writer_that_came_and_went_is_noticed_by_what_it_wrote(bench: Bench) -
         number = len(supervisor.journal().entries) + 1
         file.write(b'{"t":"2026","mono":1.0,"seq":%d,"event":"run_ended","run_id":1,"state":"x"}\n' % number)
     before = supervisor.journal().entries
-    supervisor.signal(signal.SIGTERM)
+    supervisor.signal(signum)
     supervisor.end(exit_code=70)
     assert supervisor.journal().entries == before
+
+
+def test_a_lock_that_was_removed_by_hand_is_put_back(bench: Bench) -> None:
+    supervisor = started(bench)
+    owner = owner_of(bench)
+    os.unlink(files_of(bench).lock)
+    supervisor.signal(signal.SIGURG)
+    waiting.wait_until(lambda: read_owner(files_of(bench).lock) is not None, "not put back")
+    assert owner_of(bench).nonce == owner.nonce
+    supervisor.signal(signal.SIGTERM)
+    supervisor.end(exit_code=75)
+    assert not os.path.exists(files_of(bench).lock)

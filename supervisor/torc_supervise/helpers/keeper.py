@@ -194,14 +194,12 @@ class Keeper:
         return None if holder is None else holder.describe()
 
     def _look_outside(self) -> None:
-        """In a thread of its own: has somebody left a request, or taken the workflow over?"""
+        """In a thread of its own: has somebody left a request?  And the writer's: has somebody taken it over?"""
         with contextlib.suppress(OSError):
             request = requests.take(self._files, self._lock.owner)
             if request is not None:
                 self._tell_canceled(request.allocations)
-        owner = self._new_owner()
-        if owner is not None:
-            self._tell_lost(owner)
+        self._writer.check()
 
     # -- to people ------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ it.  A full disk costs nothing but memory: the lines are kept and tried again, i
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import threading
@@ -15,6 +16,8 @@ from torc_supervise.store import snapshot
 from torc_supervise.store.journal import Journal
 from torc_supervise.store.layout import WorkflowFiles
 
+_CAME_AND_WENT = "somebody who has written to its journal"
+
 RETRY_AFTER = 1.0  # seconds between tries while the disk is full or broken
 SHARE_OF_TIME = 0.05  # snapshots of a huge workflow take at most this share of the keeper's time
 
@@ -22,8 +25,8 @@ SHARE_OF_TIME = 0.05  # snapshots of a huge workflow take at most this share of 
 class Writer:
     """Owns the journal.  ``snapshot_of`` is asked for a new document when one is due and something has changed.
 
-    ``new_owner`` is asked before each commit who has the workflow in our place; then ``on_lost`` is told, once, and
-    nothing is written any more.
+    ``new_owner`` is asked before each commit, and at each :meth:`check`, who has the workflow in our place; then
+    ``on_lost`` is told, once, and nothing is written any more.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class Writer:
         self._lines: list[bytes] = []
         self._last_seq = 0
         self._leaving = False
+        self._check_due = False
         self._changed = False  # the first records, run_started among them, make the first snapshot
         self._in_trouble: set[str] = set()  # codes that were said and are not over
         self._snapshot_due = 0.0
@@ -67,6 +71,12 @@ class Writer:
             self._changed = True
             self._condition.notify()
 
+    def check(self) -> None:
+        """See whether the workflow is still ours, though there may be nothing to write."""
+        with self._condition:
+            self._check_due = True
+            self._condition.notify()
+
     def leave(self) -> None:
         """Write everything that was put, then the last snapshot, then end."""
         with self._condition:
@@ -79,11 +89,14 @@ class Writer:
     def _work(self) -> None:
         while True:
             with self._condition:
-                while not (self._lines or self._leaving):
+                while not (self._lines or self._leaving or self._check_due):
                     if not self._condition.wait(self._time_to_snapshot()):
                         break
                 lines, seq, leaving = self._lines, self._last_seq, self._leaving
                 self._lines = []
+                check, self._check_due = self._check_due, False
+            if check:
+                self._check_owner()
             if lines:
                 self._commit(lines, seq)
             if leaving and not self._lines:
@@ -105,8 +118,8 @@ class Writer:
                 self._journal.append(data)
                 break
             except OSError as error:
-                if error.errno == errno.EBUSY:  # it came, wrote and went between two commits of ours
-                    self._lose("somebody who has written to its journal")
+                if error.errno == errno.EBUSY:
+                    self._lose(_CAME_AND_WENT)
                     return
                 self._report("journal_not_written", self._files.journal, error)
                 with self._condition:
@@ -120,6 +133,13 @@ class Writer:
         if not self._lost and (owner := self._new_owner()) is not None:
             self._lose(owner)
         return self._lost
+
+    def _check_owner(self) -> None:
+        """Whoever took over may have left again: then the lock says nothing, and the journal does."""
+        with contextlib.suppress(OSError):
+            if not self._lost and self._journal.has_grown():
+                self._lose(_CAME_AND_WENT)
+        self._is_lost()
 
     def _lose(self, owner: str) -> None:
         self._lost = True

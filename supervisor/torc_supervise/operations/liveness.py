@@ -39,6 +39,10 @@ class Life(Enum):
     DEAD = "dead"
 
 
+HELD = frozenset({Life.ALIVE, Life.ENDING})
+"""The workflow is not to be taken over."""
+
+
 class Verdict(NamedTuple):
     """``why``: for people, goes on from "the workflow belongs to ...": ", whose allocation is gone"."""
 
@@ -59,7 +63,7 @@ def judge(owner: Owner, environ: Mapping[str, str] = os.environ) -> Verdict:
 
 def lives(owner: Owner) -> bool:
     """As the lock asks it: False where the workflow may be taken over at once."""
-    return judge(owner).life in (Life.ALIVE, Life.ENDING)
+    return judge(owner).life in HELD
 
 
 def wait_for_release(path: str, say: Callable[[str], None]) -> str | None:

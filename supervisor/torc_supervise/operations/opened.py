@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 
-from torc_supervise.errors import TorcError
+from torc_supervise.errors import TorcError, WorkflowBusy
 from torc_supervise.helpers.last_will import LastWill
 from torc_supervise.machine import records as r
 from torc_supervise.machine.deadlines import WallTime
@@ -120,11 +120,18 @@ def _lock(files: WorkflowFiles, command: str, say: Say, *, patient: bool = False
         slurm_restarts=liveness.restarts(os.environ),
         slurm_cluster=os.environ.get("SLURM_CLUSTER_NAME"),
     )
+    why = ""
+
+    def alive(holder: Owner) -> bool:
+        nonlocal why
+        life, why = liveness.judge(holder)
+        return holder.nonce != given_up and life in liveness.HELD
+
     try:
         given_up = liveness.wait_for_release(files.lock, say) if patient else None
-        lock, dead = acquire(
-            files.lock, owner, lambda holder: holder.nonce != given_up and liveness.lives(holder)
-        )
+        lock, dead = acquire(files.lock, owner, alive)
+    except WorkflowBusy as busy:
+        raise WorkflowBusy(f"{busy.message}, {why}" if why else busy.message, busy.hint) from None
     except OSError as error:
         raise TorcError(f"cannot lock {files.directory}: {error.strerror}") from error
     if dead is not None:

@@ -12,12 +12,15 @@ from datetime import datetime
 from typing import Any
 
 from torc_supervise.posix import clock
-from torc_supervise.slurm.commands import ANSWER_WITHIN, SlurmError
+from torc_supervise.slurm.commands import SlurmError
 from torc_supervise.slurm.jobs import SlurmJob, look
 from torc_supervise.slurm.site import cluster_name
 
 STATUS_WITHIN = 3.0
 """Seconds that ``status`` waits for Slurm: a person waits for it, and the rest of the answer is there."""
+
+DECIDE_WITHIN = 15.0
+"""Seconds for commands that cannot do without; Slurm's own programs wait 10 s for a message by default."""
 
 RESTARTED_AFTER = 30.0
 """Seconds that a job's start may be later than that of its supervisor by the clocks of two hosts.  Beyond that it was
@@ -73,7 +76,7 @@ def wanted(head: dict[str, Any]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def ask(head: dict[str, Any], *, timeout: float = ANSWER_WITHIN) -> Whereabouts:
+def ask(head: dict[str, Any], *, timeout: float = DECIDE_WITHIN) -> Whereabouts:
     """Ask Slurm, once, for at most ``timeout`` seconds, about :func:`wanted`.  That it does not answer is an answer."""
     asked = tuple(wanted(head))
     if not asked:
