@@ -2,7 +2,7 @@
 
 Slurm may be wrong about one thing only: a node that it has lost touch with.  What ran there may still run.  So an owner
 on such a node is waited for, with a limit, by whoever wants to run the workflow; and a supervisor that was taken for
-dead stops writing when it sees that its lock has another's name on it (docs/decisions/0014).
+dead stops writing when it sees that its lock has another's name on it (docs/decisions/0017).
 """
 
 from __future__ import annotations

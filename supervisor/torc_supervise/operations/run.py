@@ -32,6 +32,7 @@ from torc_supervise.posix.subreaper import become_subreaper
 from torc_supervise.posix.wakeup import Wakeup
 from torc_supervise.scheduler import Capacity, Scheduler
 from torc_supervise.workflow.model import Workflow
+from torc_supervise.workflow.schedulers import runs_in
 
 FLUSH_LIMIT = 60.0
 """Seconds that a supervisor whose jobs are all gone waits for its keeper to confirm the last records."""
@@ -54,6 +55,9 @@ class RunOptions:
 
     ``memory_bytes``, ``num_cpus``, ``num_gpus``: None for what the machine has.  ``time_limit``: seconds from now until
     the end of the allocation, None if it is not known.
+
+    Told by a batch script of ours: ``scheduler``, the slurm_schedulers entry that the allocation was asked for by;
+    ``warned_by``, its --signal (always with ``B:``); ``auto_resubmit``, how many further allocations may be queued.
     """
 
     max_parallel_jobs: int | None = None
@@ -62,6 +66,9 @@ class RunOptions:
     num_gpus: int | None = None
     time_limit: float | None = None
     progress: bool = False
+    scheduler: str | None = None
+    warned_by: str | None = None
+    auto_resubmit: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +133,9 @@ def run(opened: OpenWorkflow, options: RunOptions, machine: Machine, say: Callab
         # removing a lock may wait for a file server, which is its business (P8).
         opened.lock.leave_to_keeper()
         sampler = _start_sampler(state.workflow, [keeper.channel.fileno()], kernel)
-        supervision = Supervision(state, Scheduler(machine.capacity, state.workflow.jobs_sort_method), wall)
+        runs_here = runs_in(state.workflow, options.scheduler)
+        scheduler = Scheduler(machine.capacity, state.workflow.jobs_sort_method, runs_here)
+        supervision = Supervision(state, scheduler, wall)
         environment = RunEnvironment(
             dict(os.environ),
             state.workflow,
@@ -143,7 +152,7 @@ def run(opened: OpenWorkflow, options: RunOptions, machine: Machine, say: Callab
             contextlib.closing(Loop(supervision, kernel, wakeup, launcher, keeper, sampler)) as loop,
         ):
             supervision.at(clock.monotonic(), clock.wall())
-            supervision.begin(_run_started(opened, machine, end_epoch, keeper.pid))
+            supervision.begin(_run_started(opened, options, machine, end_epoch, keeper.pid))
             loop.run(wall.end)
             final = supervision.outcome()
             supervision.end(r.RunEnded(state.run_id, final.value, EXIT_CODES[final]))
@@ -199,7 +208,7 @@ def _start_sampler(workflow: Workflow, close: list[int], kernel: RealKernel) -> 
 
 
 def _run_started(
-    opened: OpenWorkflow, machine: Machine, end_epoch: float | None, keeper_pid: int
+    opened: OpenWorkflow, options: RunOptions, machine: Machine, end_epoch: float | None, keeper_pid: int
 ) -> r.RunStarted:
     capacity = machine.capacity
     return r.RunStarted(
@@ -215,6 +224,8 @@ def _run_started(
         num_gpus=capacity.num_gpus,
         max_parallel_jobs=capacity.max_parallel_jobs,
         keeper_pid=keeper_pid,
+        scheduler=options.scheduler,
+        auto_resubmit=options.auto_resubmit or None,
     )
 
 
