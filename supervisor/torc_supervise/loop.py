@@ -13,14 +13,14 @@ import signal
 from collections.abc import Callable, Iterable
 
 from torc_supervise.helpers import messages
-from torc_supervise.helpers.channel import Channel
-from torc_supervise.helpers.link import KeeperLink, Replacement, SamplerLink
+from torc_supervise.helpers.link import KeeperLink, SamplerLink
+from torc_supervise.helpers.staff import Staff
 from torc_supervise.launch import Launcher
 from torc_supervise.machine import actions as a
 from torc_supervise.machine.events import Verified
 from torc_supervise.machine.phases import NEVER
 from torc_supervise.machine.step import LEFTOVER_GRACE
-from torc_supervise.machine.supervision import Order, Say, Start, Supervision, Write
+from torc_supervise.machine.supervision import Do, Order, Say, Start, Supervision, Write
 from torc_supervise.posix.clock import LONGEST_WAIT
 from torc_supervise.posix.escaped import end_escaped
 from torc_supervise.posix.kernel import Kernel
@@ -31,9 +31,6 @@ from torc_supervise.workflow.model import JobId
 
 STARTS_PER_TURN = 8
 """A burst of starts is cut into turns, so that a signal which arrives meanwhile waits for this many at most."""
-
-SAMPLERS_IN_A_ROW = 5
-"""Samplers that may die without having seen anything until no other one is tried."""
 
 
 class Loop:
@@ -53,18 +50,14 @@ class Loop:
         self._wakeup = wakeup
         self._launcher = launcher
         self._keeper = keeper
-        self._sampler = sampler
         self._selector = selectors.DefaultSelector()
+        self._staff = Staff(self._selector, keeper, sampler, self._on_keeper, self._on_sampler, self._warn)
         self._watched: dict[int, int] = {}  # pid of a group member that is not our child -> its pidfd
         self._may_start_more = True
         self._children_changed = False
         self._look_again_at = NEVER
-        self._new_keeper = Replacement()
-        self._new_sampler = Replacement(SAMPLERS_IN_A_ROW)
         self._leaving = False  # the last record is written
         self._selector.register(wakeup, selectors.EVENT_READ, self._on_wakeup)
-        self._connect_keeper()
-        self._connect_sampler()
 
     def run(self, end: float = NEVER) -> None:
         """Until nothing runs and nothing more will start.
@@ -91,8 +84,8 @@ class Loop:
         supervision.tick()
         self._obey()
         self._start_some()
-        self._replace_helpers_if_due()
-        self._flush()
+        self._replace_helpers()
+        self._staff.flush()
 
     def _end_escaped(self, end: float) -> None:
         """What left its job's group gets the grace of leftovers, less where the end or the user is in a hurry (P5)."""
@@ -106,20 +99,19 @@ class Loop:
 
     def _wait(self, until: float) -> list[int]:
         """One round of a run without jobs, until something happened; returns the signals that were received."""
-        deadline = min(until, self._look_again_at, self._new_keeper.due)
+        deadline = min(until, self._look_again_at, self._staff.keeper_due)
         timeout = 0.0 if self._children_changed else self._until(deadline)
         signals = [signum for key, mask in self._selector.select(timeout) for signum in key.data(mask)]
         self._supervision.at(self._kernel.monotonic(), self._kernel.wall())
         self._sweep_if_due()
         self._obey()
-        self._replace_helpers_if_due()
-        self._flush()
+        self._replace_helpers()
+        self._staff.flush()
         return signals
 
     def fds(self) -> list[int]:
         """Descriptors that a newly forked helper must close."""
-        links = [self._keeper.channel] + ([self._sampler.channel] if self._sampler else [])
-        own = [link.fileno() for link in links if not link.closed]
+        own = [channel.fileno() for channel in self._staff.channels()]
         return [*own, *self._wakeup.fds(), self._selector.fileno(), *self._watched.values()]
 
     def wait_for_keeper(self, until: float) -> bool:
@@ -138,22 +130,20 @@ class Loop:
     def write_now(self) -> None:
         """Hand orders that were given outside of a turn to the keeper."""
         self._obey()
-        self._flush()
+        self._staff.flush()
 
     def close(self) -> None:
         for descriptor in self._watched.values():
             os.close(descriptor)
         self._selector.close()
-        if self._sampler is not None:
-            self._sampler.channel.close()
+        self._staff.close()
 
     # -- what wakes us --------------------------------------------------------------------------------------
 
     def _timeout(self) -> float | None:
         if self._may_start_more:
             return 0.0
-        due = min(self._new_keeper.due, self._new_sampler.due)
-        deadline = min(self._supervision.next_deadline, self._look_again_at, due)
+        deadline = min(self._supervision.next_deadline, self._look_again_at, self._staff.due)
         return None if deadline == NEVER else self._until(deadline)
 
     def _until(self, deadline: float) -> float:
@@ -170,7 +160,7 @@ class Loop:
         if mask & selectors.EVENT_READ:
             self._hear_keeper()
             if self._keeper.channel.closed:
-                self._disconnect(self._keeper.channel)
+                self._staff.disconnect(self._keeper.channel)
         return ()
 
     def _hear_keeper(self) -> None:
@@ -187,21 +177,25 @@ class Loop:
                             answer["checkpoint_saved"],
                         ),
                     )
+                case b"X":
+                    answer = messages.body(line)
+                    self._supervision.on_chore_done(answer["chore_id"], answer["answer"])
                 case b"C":
                     self._supervision.on_cancel()
                 case b"W":
                     warning = messages.body(line)
                     self._warn(warning["code"], warning["message"])
         if self._keeper.confirmed > before:
-            self._new_keeper.worked()
+            self._staff.keeper_worked()
 
     def _on_sampler(self, mask: int) -> Iterable[int]:
-        assert self._sampler is not None
-        for job_id, memory, cpu, at_limit in self._sampler.receive():
-            self._new_sampler.worked()
+        sampler = self._staff.sampler
+        assert sampler is not None
+        for job_id, memory, cpu, at_limit in sampler.receive():
+            self._staff.sampler_worked()
             self._supervision.on_sample(job_id, memory, cpu, at_limit)
-        if self._sampler.channel.closed:
-            self._disconnect(self._sampler.channel)
+        if sampler.channel.closed:
+            self._staff.disconnect(sampler.channel)
         return ()
 
     def _on_watched(self, pid: int) -> Callable[[int], Iterable[int]]:
@@ -262,18 +256,14 @@ class Loop:
         And what the keeper said last is still in there: an answer that is lost would leave its job waiting for ever.
         Test: test_loop.py::test_a_keeper_that_is_swept_before_its_channel_was_read.
         """
+        now, sampler = self._kernel.monotonic(), self._staff.sampler
         for pid, exit_ in sweep.helpers:
             if pid == self._keeper.pid:
                 self._hear_keeper()
-                self._disconnect(self._keeper.channel)
-                self._keeper.died()
-                if not self._keeper.gone:
-                    self._expect_new_keeper(f"the keeper died ({exit_}); starting another one")
-            elif self._sampler is not None and pid == self._sampler.pid:
-                self._disconnect(self._sampler.channel)
-                self._sampler.died()
-                if not self._leaving:
-                    self._expect_new_sampler(f"the sampler died ({exit_})")
+                for chore_id in self._staff.bury_keeper(exit_, now):
+                    self._supervision.on_chore_done(chore_id, {"ok": False, "lost": True})
+            elif sampler is not None and pid == sampler.pid:
+                self._staff.bury_sampler(exit_, now, replace=not self._leaving)
 
     # -- what is to be done ---------------------------------------------------------------------------------
 
@@ -290,6 +280,8 @@ class Loop:
                         self._start(order)
                     case Say(text=text):
                         self._keeper.say(text)
+                    case Do():
+                        self._keeper.ask_for(order)
 
     def _perform(self, job_id: JobId, action: a.SignalGroup | a.SignalLeader | a.Reap | a.Verify) -> None:
         match action:
@@ -299,8 +291,8 @@ class Loop:
                 self._kernel.signal_process(pid, signum)
             case a.Reap(pid=pid):
                 usage = self._kernel.collect(pid)
-                if self._sampler is not None:
-                    self._sampler.forget(job_id)
+                if self._staff.sampler is not None:
+                    self._staff.sampler.forget(job_id)
                 self._supervision.on_reaped(job_id, usage)
             case a.Verify(outcome=outcome):
                 job = self._supervision.state.job(job_id)
@@ -313,7 +305,7 @@ class Loop:
                 return
             self._obey()
             # At once, not at the end of the turn: if we are killed, the keeper ends only what it has heard of (P10).
-            self._flush()
+            self._staff.flush()
         self._may_start_more = True
 
     def _start(self, order: Start) -> None:
@@ -329,35 +321,14 @@ class Loop:
             supervision.on_spawn_failed(job.job_id, error.errno, str(error))
         else:
             supervision.on_spawned(job.job_id, pid)
-            if self._sampler is not None:
-                self._sampler.watch(job, pid)
+            if self._staff.sampler is not None:
+                self._staff.sampler.watch(job, pid)
 
     # -- helpers --------------------------------------------------------------------------------------------
 
-    def _connect_keeper(self) -> None:
-        self._selector.register(self._keeper.channel, selectors.EVENT_READ, self._on_keeper)
-
-    def _connect_sampler(self) -> None:
-        if self._sampler is not None:
-            self._selector.register(self._sampler.channel, selectors.EVENT_READ, self._on_sampler)
-
-    def _disconnect(self, channel: Channel) -> None:
-        if channel in self._selector.get_map():
-            self._selector.unregister(channel)
-
-    def _expect_new_keeper(self, why: str) -> None:
-        """The first one comes at once; keepers that die without having confirmed anything come slower and slower."""
-        self._new_keeper.wanted(self._kernel.monotonic())
-        self._warn("keeper_died", why)
-
-    def _expect_new_sampler(self, why: str) -> None:
-        if self._new_sampler.wanted(self._kernel.monotonic()):
-            self._warn("sampler_died", f"{why}; starting another one")
-        else:
-            self._sampler = None
-            self._warn(
-                "sampler_died", f"{why}, as {SAMPLERS_IN_A_ROW} did before: memory limits are not enforced"
-            )
+    def _replace_helpers(self) -> None:
+        self._staff.replace_if_due(self._kernel.monotonic(), self._supervision.state, self.fds)
+        self._obey()
 
     def _warn(self, code: str, message: str) -> None:
         """Once the run's last record is written, only people can be told."""
@@ -365,34 +336,3 @@ class Loop:
             self._keeper.say(f"warning: {message}")
         else:
             self._supervision.warn(code, message)
-
-    def _replace_helpers_if_due(self) -> None:
-        """What a keeper had not confirmed is given to the new one with the fork; open questions are asked again.
-
-        Only at the end of a turn, when every order was carried out: a record that is folded into the state but not
-        yet handed over would be folded by the new keeper a second time.
-        Test: test_faults.py::test_p9_keepers_are_killed_one_after_another.
-        """
-        if self._new_keeper.take(self._kernel.monotonic()):
-            try:
-                self._keeper.restart(self.fds(), self._supervision.state)
-                self._connect_keeper()
-            except OSError as error:  # the machine is full
-                self._expect_new_keeper(f"no new keeper can be started: {error.strerror}; trying again")
-        if self._sampler is not None and self._new_sampler.take(self._kernel.monotonic()):
-            try:
-                self._sampler.restart(self.fds())
-                self._connect_sampler()
-            except OSError as error:
-                self._expect_new_sampler(f"no new sampler can be started: {error.strerror}")
-        self._obey()
-
-    def _flush(self) -> None:
-        links = [self._keeper.channel] + ([self._sampler.channel] if self._sampler else [])
-        for channel, callback in zip(links, (self._on_keeper, self._on_sampler), strict=False):
-            more = channel.flush()
-            if channel.closed:
-                continue
-            wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if more else 0)
-            if self._selector.get_key(channel).events != wanted:
-                self._selector.modify(channel, wanted, callback)

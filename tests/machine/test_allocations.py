@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from torc_supervise.machine import records as r
-from torc_supervise.machine.allocations import AllocationState
 from torc_supervise.machine.state import WorkflowState
 from torc_supervise.workflow.model import Job, Workflow
 

@@ -7,7 +7,8 @@ import select
 import selectors
 import signal
 import socket
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,15 @@ from support import waiting
 from support.fake_kernel import FakeKernel, ignore
 from support.supervised import job, workflow_of
 from torc_supervise.environment import RunEnvironment
+from torc_supervise.helpers import chores
 from torc_supervise.helpers.keeper import KeeperSetup
 from torc_supervise.helpers.link import KeeperLink, SamplerLink
+from torc_supervise.helpers.staff import SAMPLERS_IN_A_ROW
 from torc_supervise.launch import Launcher
-from torc_supervise.loop import SAMPLERS_IN_A_ROW, Loop
+from torc_supervise.loop import Loop
 from torc_supervise.machine import records as r
 from torc_supervise.machine.deadlines import WallTime
+from torc_supervise.machine.errands import Answer, Desk, Errand
 from torc_supervise.machine.phases import NEVER
 from torc_supervise.machine.step import LEFTOVER_GRACE
 from torc_supervise.machine.supervision import Supervision
@@ -41,7 +45,15 @@ pytestmark = pytest.mark.process
 class Bare:
     """A loop in this process, with a real keeper."""
 
-    def __init__(self, directory: Path, workflow: Workflow, kernel: Kernel, *, sampler: bool = False) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        workflow: Workflow,
+        kernel: Kernel,
+        *,
+        sampler: bool = False,
+        errands: Sequence[Errand] = (),
+    ) -> None:
         self.opened = create_workflow(
             str(directory / "out"), lambda new: first_record(workflow, new), "test", lambda text: None
         )
@@ -52,7 +64,7 @@ class Bare:
         self.keeper = KeeperLink(setup, self.opened.seq, self.reaper.add_helper)
         close = [self.keeper.channel.fileno()]
         self.sampler = SamplerLink(1000.0, True, close, self.reaper.add_helper) if sampler else None
-        self.supervision = Supervision(state, Scheduler(Capacity(8, 1 << 30, 0)))
+        self.supervision = Supervision(state, Scheduler(Capacity(8, 1 << 30, 0)), errands=errands)
         environment = RunEnvironment(
             dict(os.environ), state.workflow, 1, self.opened.files.output, str(directory)
         )
@@ -344,3 +356,60 @@ def test_a_member_that_ends_before_it_can_be_watched_is_noticed(bare: Callable[.
     assert fake.collected == [leader]
     assert fake.monotonic() - begun < 1.0, "it was not waited for until its leftovers were killed"
     assert signal.SIGKILL not in [signum for _, _, signum in fake.sent]
+
+
+class Asks(Errand):
+    """One chore when nothing runs any more."""
+
+    def __init__(self, *, once: bool) -> None:
+        self.once, self.answers = once, list[Answer]()
+
+    def on_idle(self, desk: Desk) -> None:
+        self.busy = True
+        desk.do(self, "test", {"x": 2}, once=self.once)
+
+    def on_chore_done(self, desk: Desk, chore_id: int, answer: Answer) -> None:
+        self.busy = False
+        self.answers.append(answer)
+
+
+def test_a_chore_is_done_beside_the_run_and_answered(
+    bare: Callable[..., Bare], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(chores.KINDS, "test", lambda body: {"twice": body["x"] * 2})
+    asks = Asks(once=True)
+    it = bare(workflow_of(job("a", "true")), errands=[asks])
+    while not it.supervision.done:
+        it.loop.turn()
+    assert asks.answers == [{"ok": True, "twice": 4}]
+    assert it.leave()
+
+
+@pytest.mark.parametrize("once", [True, False])
+def test_p9_a_chore_that_a_keeper_dies_over_is_done_again_unless_once_is_enough(
+    bare: Callable[..., Bare], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, once: bool
+) -> None:
+    """The first keeper says on a pipe that it has begun, and never ends; the second one answers at once."""
+    begun, says_begun = os.pipe()
+
+    def do(body: dict[str, Any]) -> dict[str, Any]:
+        marker = tmp_path / "begun"
+        if marker.exists():
+            return {"by": "another"}
+        marker.touch()
+        os.write(says_begun, b"x")
+        threading.Event().wait()
+        return {}
+
+    monkeypatch.setitem(chores.KINDS, "test", do)
+    asks = Asks(once=once)
+    it = bare(workflow_of(job("a", "true")), errands=[asks])
+    while not select.select([begun], [], [], 0)[0]:
+        it.loop.turn() if not asks.busy else select.select([begun], [], [], waiting.LIMIT)
+    kill(it.keeper.pid)
+    while not it.supervision.done:
+        it.loop.turn()
+    assert asks.answers == ([{"ok": False, "lost": True}] if once else [{"ok": True, "by": "another"}])
+    assert it.leave()
+    os.close(begun)
+    os.close(says_begun)

@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "errors.py": set(),
     "posix": {"posix", "exitstatus", "errors"},
     "store": {"store", "machine", "workflow", "errors"},
-    "helpers": {"helpers", "machine", "store", "posix", "workflow", "errors", "exitstatus"},
+    "helpers": {"helpers", "machine", "store", "posix", "slurm", "workflow", "errors", "exitstatus"},
     "slurm": {"slurm", "workflow", "posix", "store", "errors", "environment.py"},
     "environment.py": {"machine", "workflow", "slurm"},
     "launch.py": {"environment.py", "posix", "store", "workflow"},

@@ -6,7 +6,7 @@ and asserts at every step what must hold whatever happens; see :meth:`World._sig
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from signal import SIGCONT, SIGINT, SIGKILL, SIGSTOP, SIGTERM, Signals
@@ -17,11 +17,12 @@ from torc_supervise.machine import actions as a
 from torc_supervise.machine import deadlines
 from torc_supervise.machine import records as r
 from torc_supervise.machine.deadlines import WallTime
+from torc_supervise.machine.errands import Answer, Errand
 from torc_supervise.machine.events import Verified
 from torc_supervise.machine.phases import NEVER
 from torc_supervise.machine.state import WorkflowState
 from torc_supervise.machine.status import Status
-from torc_supervise.machine.supervision import Order, Say, Start, Supervision, Write
+from torc_supervise.machine.supervision import Do, Order, Say, Start, Supervision, Write
 from torc_supervise.scheduler import Capacity, Scheduler
 from torc_supervise.store import journal
 from torc_supervise.store.records import encode
@@ -142,6 +143,7 @@ class World:
         state: WorkflowState | None = None,
         start: float = 1000.0,
         lines: list[bytes] | None = None,
+        errands: Sequence[Errand] = (),
         **fields: Any,
     ) -> None:
         self.start = self.now = start
@@ -159,11 +161,12 @@ class World:
             max(graces, default=0.0),
         )
         self.scheduler = Scheduler(self.capacity, self.state.workflow.jobs_sort_method)
-        self.supervision = Supervision(self.state, self.scheduler, self.wall)
+        self.supervision = Supervision(self.state, self.scheduler, self.wall, errands)
         self.groups: dict[int, Group] = {}
         self.by_job: dict[int, list[int]] = {}
         self.records: list[tuple[float, r.Record]] = []
         self.said: list[str] = []
+        self.chores: list[tuple[float, Do]] = []
         self.starts: list[tuple[float, int]] = []
         self.answers: list[tuple[float, int, Verified]] = []
         self.spawn_tries: dict[int, int] = {}
@@ -182,6 +185,12 @@ class World:
         self.settle()
 
     # -- what a test does -----------------------------------------------------------------------------------
+
+    def answer_chore(self, chore_id: int, answer: Answer) -> None:
+        """What a chore came to arrives now."""
+        self._at()
+        self.supervision.on_chore_done(chore_id, answer)
+        self.settle()
 
     def turn(self, signals: Iterable[int] = (), *, sweep: bool = True) -> None:
         """One turn of the loop at the present moment, in loop.py's order.
@@ -326,6 +335,8 @@ class World:
                         self.lines.append(encode(len(self.lines) + 1, t, mono, record))
                     case Say(text=text):
                         self.said.append(text)
+                    case Do():
+                        self.chores.append((self.now, order))
                     case Start():
                         self._start(order)
                     case Order(job_id=job_id, action=action):

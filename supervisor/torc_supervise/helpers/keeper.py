@@ -19,6 +19,7 @@ import orjson
 
 from torc_supervise.errors import JournalError
 from torc_supervise.helpers import messages
+from torc_supervise.helpers.chores import Chores
 from torc_supervise.helpers.control import ControlSocket
 from torc_supervise.helpers.inspector import Inspector
 from torc_supervise.helpers.last_will import LastWill
@@ -69,6 +70,7 @@ class Keeper:
         self._began = time.monotonic()
         self._speaker = Speaker(self._progress if setup.progress else None)
         self._inspector = Inspector(self._tell_verified)
+        self._chores = Chores(self._tell)
         self._control = self._open_control(setup.control)
         self._sign_lock()
         self._journal = Journal(self._files.journal)
@@ -116,6 +118,8 @@ class Keeper:
             match line[:1]:
                 case b"V":
                     self._inspector.ask(messages.Inspection(**messages.body(line)))
+                case b"X":
+                    self._chores.begin(**messages.body(line))
                 case b"P":
                     self._speaker.say(line[1:].decode(errors="replace"))
                 case b"L":

@@ -16,6 +16,7 @@ from torc_supervise.helpers.fork import fork_helper
 from torc_supervise.helpers.keeper import KeeperSetup
 from torc_supervise.helpers.messages import Inspection
 from torc_supervise.machine.backoff import Backoff
+from torc_supervise.machine.orders import Do
 from torc_supervise.machine.phases import NEVER
 from torc_supervise.machine.records import JobSignaled, Record
 from torc_supervise.machine.state import WorkflowState
@@ -34,6 +35,8 @@ class KeeperLink:
         self.confirmed = last_seq
         self._unconfirmed: deque[tuple[int, bytes]] = deque()
         self._questions: dict[JobId, Inspection] = {}
+        self._chores: dict[int, Do] = {}  # asked for and not answered
+        self._given: set[int] = set()  # those of them that some keeper was told of
         self._signaled: dict[JobId, float] = {}  # epoch seconds just before its first signal
         self._unsaid: list[bytes] = []  # lines for people while there is no keeper
         self._signals_begin = 0.0  # epoch seconds: no signal of the records to come was sent before
@@ -76,6 +79,12 @@ class KeeperLink:
         self._questions[job.job_id] = question
         self.channel.send(messages.line("V", asdict(question)))
 
+    def ask_for(self, chore: Do) -> None:
+        """Have a chore done; what it came to comes as an ``X`` line."""
+        self._chores[chore.chore_id] = chore
+        if not self.channel.closed:  # else the next keeper is asked
+            self._send_chore(chore)
+
     def leave(self) -> None:
         """Everything was said."""
         self._told_to_leave = True
@@ -91,6 +100,10 @@ class KeeperLink:
                 continue
             if line.startswith(b"V"):
                 self._questions.pop(messages.body(line)["job_id"], None)
+            elif line.startswith(b"X"):
+                chore_id = messages.body(line)["chore_id"]
+                self._chores.pop(chore_id, None)
+                self._given.discard(chore_id)
             yield line
 
     @property
@@ -112,6 +125,14 @@ class KeeperLink:
         if self.gone:
             control.remove(self._setup.control)  # on a local disk; there only where it was killed
 
+    def take_lost(self) -> list[int]:
+        """Chores that are done once, and that the dead keeper did not answer: nobody knows what became of them."""
+        lost = [chore_id for chore_id in self._given if self._chores[chore_id].once]
+        for chore_id in lost:
+            del self._chores[chore_id]
+        self._given.clear()
+        return lost
+
     def restart(self, close: Iterable[int], state: WorkflowState) -> None:
         """Fork another keeper with what was not confirmed, and repeat what was asked.
 
@@ -125,8 +146,15 @@ class KeeperLink:
         self._unsaid.clear()
         for question in self._questions.values():
             self.channel.send(messages.line("V", asdict(question)))
+        for chore in self._chores.values():
+            self._send_chore(chore)
         if self._told_to_leave:
             self.channel.send(b"L\n")
+
+    def _send_chore(self, chore: Do) -> None:
+        self._given.add(chore.chore_id)
+        fields = {"chore_id": chore.chore_id, "kind": chore.kind, "body": chore.body}
+        self.channel.send(messages.line("X", fields))
 
     def _fork(self, close: Iterable[int]) -> Channel:
         setup = self._setup

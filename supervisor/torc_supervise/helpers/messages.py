@@ -10,6 +10,7 @@ letter  direction           meaning
 ``V``   both, keeper        question: look at a job's files; answer: what was seen
 ``P``   parent -> keeper    one line of text for stderr
 ``L``   parent -> keeper    leave: everything was said; write it, confirm it and exit
+``X``   both, keeper        a chore: ``chore_id``, ``kind``, ``body``; what it came to: ``chore_id``, ``answer``
 ``A``   keeper -> parent    records up to this number are durable
 ``C``   keeper -> parent    somebody asked over the control socket to cancel the workflow
 ``W``   keeper -> parent    a warning: ``code`` and ``message``

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from torc_supervise.machine import actions as a
 from torc_supervise.machine import phases as p
@@ -48,7 +49,20 @@ class Say:
     text: str
 
 
-Orders = list[Start | Order | Write | Say]
+@dataclass(frozen=True, slots=True)
+class Do:
+    """Order: have the keeper do something slow, and report what it came to.
+
+    ``once``: not to be done again by the next keeper if this one dies over it.
+    """
+
+    chore_id: int
+    kind: str
+    body: dict[str, Any]
+    once: bool = False
+
+
+Orders = list[Start | Order | Write | Say | Do]
 
 
 @dataclass(frozen=True, slots=True)

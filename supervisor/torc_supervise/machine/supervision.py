@@ -7,7 +7,7 @@ into it at the moment it issues it, so the live state is the state that a reader
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import replace
 from signal import SIGINT
 
@@ -18,22 +18,16 @@ from torc_supervise.machine import orders as o
 from torc_supervise.machine import phases as p
 from torc_supervise.machine import records as r
 from torc_supervise.machine.backoff import Backoff
+from torc_supervise.machine.books import Books
 from torc_supervise.machine.deadlines import WallTime
+from torc_supervise.machine.errands import Answer, Errand, Errands
 from torc_supervise.machine.limits import Limits
-from torc_supervise.machine.orders import Ending, Order, Orders, Say, Start, Write
-from torc_supervise.machine.result import (
-    AttemptKey,
-    ReturnCodes,
-    complaints,
-    job_ended,
-    not_started,
-    signal_name,
-)
-from torc_supervise.machine.sampling import Samples
+from torc_supervise.machine.orders import Do, Ending, Order, Say, Start, Write
+from torc_supervise.machine.result import signal_name
 from torc_supervise.machine.state import WorkflowState
 from torc_supervise.machine.status import RunState, Status, StopReason
 from torc_supervise.machine.step import step
-from torc_supervise.machine.timers import Timers
+from torc_supervise.machine.table import ProcessTable
 from torc_supervise.scheduler import Scheduler
 from torc_supervise.workflow.model import JobId
 
@@ -41,74 +35,76 @@ SECOND_INTERRUPT_AFTER = 0.2
 """Seconds.  A second SIGINT counts as "kill now" only after this: a terminal and a wrapper (srun, a launcher) may
 both pass on one Ctrl-C, and those two arrive within milliseconds."""
 
-__all__ = ["Ending", "Order", "Orders", "Say", "Start", "Supervision", "Write"]
+__all__ = ["Do", "Ending", "Order", "Say", "Start", "Supervision", "Write"]
 
 
 class Supervision:
     """All decisions of a run.
 
-    Invariants (:meth:`check`): ``_by_pgid[g]`` is j iff j's phase has group g; every job that is running in the
-    state has a phase here; once ``ending`` is set nothing is started.
+    Invariants (:meth:`check`): every job that is running in the state has a phase here; once ``ending`` is set nothing
+    is started.
     """
 
-    def __init__(self, state: WorkflowState, scheduler: Scheduler, wall: WallTime | None = None) -> None:
+    def __init__(
+        self,
+        state: WorkflowState,
+        scheduler: Scheduler,
+        wall: WallTime | None = None,
+        errands: Sequence[Errand] = (),
+    ) -> None:
         self.state = state
         self.ending: Ending | None = None
-        self.samples = Samples()
         self._scheduler = scheduler
         self._limits = Limits(state.workflow.execution, wall or WallTime())
-        self._codes = ReturnCodes(
-            state.workflow.execution.timeout_exit_code, state.workflow.execution.oom_exit_code
-        )
-        self._phases: dict[JobId, p.Phase] = {}  # only attempts that are not over
-        self._abandoned = 0  # how many of them are Abandoned
-        self._by_pgid: dict[int, JobId] = {}
+        self._books = Books(state, self._written)
+        self.samples = self._books.samples
+        self.take_orders = self._books.take_orders
+        self.write, self.say, self.warn = self._books.write, self._books.say, self._books.warn
+        self._errands = Errands(errands)
+        self._table = ProcessTable()
+        self._phases, self.draining = self._table.phases, self._table.draining
+        self.groups = self._table.groups  # pgid -> job of all groups that may still have members
         self._gpus: dict[JobId, tuple[int, ...]] = {}
-        self._timers = Timers(self._phases)
         self._backoff = Backoff()
         self._interrupted_at: float | None = None  # the first SIGINT
-        self._orders: Orders = []
-        self._now = 0.0
-        self._t = ""
 
     # -- what the loop asks ---------------------------------------------------------------------------------
 
     def at(self, now: float, t: str) -> None:
         """Set the time for what follows: monotonic seconds, and wall time (UTC ISO 8601) for records."""
-        self._now, self._t = now, t
+        self._books.now, self._books.t = now, t
 
-    def take_orders(self) -> Orders:
-        orders, self._orders = self._orders, []
-        return orders
+    @property
+    def now(self) -> float:
+        return self._books.now
 
     @property
     def next_deadline(self) -> float:
         """The earliest moment at which ``tick`` has something to do."""
-        earliest = self._timers.earliest
+        if self._may_close:
+            return self.now
+        earliest = min(self._table.timers.earliest, self._errands.next_deadline)
         if self.ending is not None:
             return earliest
         if len(self._scheduler):
-            earliest = min(earliest, self._backoff.until if self._backoff.until > self._now else p.NEVER)
+            earliest = min(earliest, self._backoff.until if self._backoff.until > self.now else p.NEVER)
         return min(earliest, self._limits.closing_at)
 
     @property
     def done(self) -> bool:
-        """Nothing runs, nothing is being looked at, and nothing more will start."""
-        if self._unfinished():
+        """Nothing runs, nothing is being looked at, nothing more will start, and every errand was run."""
+        return self._errands.closed and not self._errands.busy and self._nothing_left
+
+    @property
+    def _nothing_left(self) -> bool:
+        if self._table.unfinished:
             return False
         return self.ending is not None or not len(self._scheduler) or self._scheduler.stuck
 
     @property
-    def groups(self) -> dict[int, JobId]:
-        """pgid -> job of all groups that may still have members, abandoned ones included."""
-        return self._by_pgid
-
-    def draining(self) -> Iterator[int]:
-        """Groups that may have members without their leader; of an abandoned one nobody knows."""
-        for pgid, job_id in self._by_pgid.items():
-            phase = self._phases[job_id]
-            if p.leader_gone(phase) or isinstance(phase, p.Abandoned):
-                yield pgid
+    def _may_close(self) -> bool:
+        """Nothing is left of the jobs; what the errands do last is still to be done."""
+        return not self._errands.closed and not self._errands.busy and self._nothing_left
 
     def phase(self, job_id: JobId) -> p.Phase | None:
         return self._phases.get(job_id)
@@ -120,21 +116,23 @@ class Supervision:
 
     def begin(self, record: r.RunStarted) -> None:
         """The run begins.  Until then nothing is started."""
-        self._write(record)
+        self.write(record)
         self._scheduler.add(self.state.job(job_id) for job_id in self.state.ready_jobs())
+        for errand in self._errands.errands:
+            errand.on_begin(self)
 
     def end(self, record: r.RunEnded) -> None:
         """The run is over; nothing may follow."""
         left = self.state.ready_jobs() if self.state.counts[Status.READY] else []
         if left and (self.ending is None or self.ending.why is StopReason.WALL_TIME):
             self.warn("not_enough_time", o.not_started_text([self.state.job(job_id) for job_id in left]))
-        self._write(record)
+        self.write(record)
 
     def on_leader_exited(self, pgid: int, exit_: Exit, members: int) -> None:
-        self._feed(self._by_pgid[pgid], e.LeaderExited(exit_, members))
+        self._feed(self.groups[pgid], e.LeaderExited(exit_, members))
 
     def on_group_changed(self, pgid: int, members: int) -> None:
-        self._feed(self._by_pgid[pgid], e.GroupChanged(members))
+        self._feed(self.groups[pgid], e.GroupChanged(members))
 
     def on_reaped(self, job_id: JobId, usage: Usage | None) -> None:
         self._feed(job_id, e.Reaped(usage))
@@ -156,11 +154,11 @@ class Supervision:
         starting = self._phases[job_id]
         assert isinstance(starting, p.Starting)
         attempt = self.state.attempt_of(job_id)
-        self._by_pgid[pgid] = job_id
-        self._write(
+        self.groups[pgid] = job_id
+        self.write(
             r.JobStarted(self.state.run_id, job_id, attempt, pgid, pgid, self._gpus.get(job_id) or None)
         )
-        self._feed(job_id, self._limits.spawned(starting.policy, job, pgid, self._now))
+        self._feed(job_id, self._limits.spawned(starting.policy, job, pgid, self.now))
         if self.ending is not None:
             if self.ending.hurried:
                 self._feed(job_id, e.KillAsked(self.ending.why))
@@ -175,24 +173,29 @@ class Supervision:
 
     def on_signal(self, signum: int) -> None:
         """The supervisor itself was signalled.  Only the first request counts; a second Ctrl-C kills at once."""
+        self._heed(signum)
+        for errand in self._errands.errands:
+            errand.on_signal(self, signum)
+
+    def _heed(self, signum: int) -> None:
         name = signal_name(signum)
-        self._write(r.SignalReceived(self.state.run_id, name))
+        self.write(r.SignalReceived(self.state.run_id, name))
         if signum == SIGINT:
             # Measured from the first one: of a key that is held down, each comes right after the one before.
             if self._interrupted_at is None:
-                self._interrupted_at = self._now
-            elif self._now - self._interrupted_at >= SECOND_INTERRUPT_AFTER:
+                self._interrupted_at = self.now
+            elif self.now - self._interrupted_at >= SECOND_INTERRUPT_AFTER:
                 self._kill_all()
                 return
         if self._some_compute_on:
             self._begin_ending(StopReason.SIGNAL, name, hint=signum == SIGINT)
         else:
-            self._say(f"{name} received again: already ending, {o.jobs_text(self._unfinished())} left")
+            self.say(f"{name} received again: already ending, {o.jobs_text(self._table.unfinished)} left")
 
     def on_cancel(self) -> None:
         """Somebody canceled the workflow: jobs that still run end as canceled."""
         if not self.state.canceled:
-            self._write(r.WorkflowCanceled(self.state.run_id))
+            self.write(r.WorkflowCanceled(self.state.run_id))
         if self._some_compute_on:
             self._begin_ending(StopReason.CANCEL, "cancel")
 
@@ -202,44 +205,71 @@ class Supervision:
             return
         self.samples.add(job_id, memory_bytes, cpu_percent)
         if at_limit and isinstance(self._phases[job_id], p.Running):
-            self._say(o.memory_text(self.state.job(job_id), memory_bytes))
+            self.say(o.memory_text(self.state.job(job_id), memory_bytes))
             self._feed(job_id, e.KillAsked(StopReason.MEMORY_LIMIT))
 
-    def warn(self, code: str, message: str, job_id: JobId | None = None) -> None:
-        """Record a warning and tell whoever watches."""
-        self._write(r.Warned(self.state.run_id, code, message, job_id))
-        self._say(f"warning: {message}")
+    def on_chore_done(self, chore_id: int, answer: Answer) -> None:
+        """The keeper did a chore, or a keeper died over it."""
+        self._errands.done(self, chore_id, answer)
 
     def on_leaving(self) -> None:
         """Everything is asked to be quick: waits without an end get one."""
         for job_id in [j for j, phase in self._phases.items() if isinstance(phase, p.Verifying)]:
-            self._feed(job_id, e.LeavingAsked(self._limits.verify_until(self._now)))
+            self._feed(job_id, e.LeavingAsked(self._limits.verify_until(self.now)))
 
     def tick(self) -> None:
         """Feed the clock to every phase whose deadline has come."""
         wall_time = False
-        for job_id in self._timers.due(self._now):
+        for job_id in self._table.timers.due(self.now):
             before = self._phases[job_id]
-            self._feed(job_id, self._limits.clock(before, self._now))
+            self._feed(job_id, self._limits.clock(before, self.now))
             if isinstance(before, p.Running) and before.ask_why is StopReason.RUNTIME_LIMIT:
-                self._say(o.runtime_text(self.state.job(job_id)))
+                self.say(o.runtime_text(self.state.job(job_id)))
             wall_time = wall_time or self._was_asked_for_wall_time(job_id)
         # The first job that is asked because of wall time closes the run for new ones; others go on.
-        if self.ending is None and (wall_time or self._now >= self._limits.closing_at):
+        if self.ending is None and (wall_time or self.now >= self._limits.closing_at):
             self._begin_ending(StopReason.WALL_TIME, "the end of the allocation is near")
+        for errand in self._errands.errands:
+            errand.on_tick(self)
+        if self._may_close:
+            self._errands.close(self)
 
     def start_next(self) -> bool:
         """Order one more start if there is room.  Nothing starts once termination was asked for (P7)."""
-        if self.ending is not None or self._backoff.until > self._now:
+        if self.ending is not None or self._backoff.until > self.now or self._errands.hold_starts:
             return False
-        taken = self._scheduler.take(lambda job: self._limits.fits_in_time(job, self._now))
+        taken = self._scheduler.take(lambda job: self._limits.fits_in_time(job, self.now))
         if taken is None:
             return False
         job, gpus = taken
         self._gpus[job.job_id] = gpus
         self._phases[job.job_id] = p.Starting(self._limits.policy(job))
-        self._orders.append(Start(job, self.state.attempt_of(job.job_id), gpus))
+        self._books.orders.append(Start(job, self.state.attempt_of(job.job_id), gpus))
         return True
+
+    # -- what errands ask: see errands.Desk -----------------------------------------------------------------
+
+    @property
+    def wall(self) -> WallTime:
+        return self._limits.wall
+
+    @property
+    def nothing_runs(self) -> bool:
+        return not self._table.unfinished
+
+    def hasten(self, kill_at: float) -> None:
+        why = self.ending.why if self.ending is not None else StopReason.SIGNAL
+        for job_id in list(self._phases):
+            self._feed(job_id, e.StopAsked(why, kill_at))
+
+    def end_run(self, why: StopReason, what: str) -> None:
+        if self._some_compute_on:
+            self._begin_ending(why, what)
+
+    def do(self, errand: Errand, kind: str, body: Answer, *, once: bool = False) -> int:
+        order = self._errands.chore(errand, kind, body, once=once)
+        self._books.orders.append(order)
+        return order.chore_id
 
     # -- deciding -------------------------------------------------------------------------------------------
 
@@ -253,25 +283,27 @@ class Supervision:
         return isinstance(phase, p.Terminating | p.Killing) and phase.why is StopReason.WALL_TIME
 
     def _begin_ending(self, why: StopReason, what: str, *, hint: bool = False) -> None:
-        self.ending = Ending(why, self.ending.since if self.ending is not None else self._now)
+        self.ending = Ending(why, self.ending.since if self.ending is not None else self.now)
         if why is not StopReason.WALL_TIME:  # there each job has its own moment
             for job_id in list(self._phases):
                 self._ask(job_id, why)
-        tally = o.Tally.of(self._phases.values(), self._now)
+        tally = o.Tally.of(self._phases.values(), self.now)
         signal = what if why is StopReason.SIGNAL else None
-        self._write(
+        self.write(
             r.TerminationStarted(
                 self.state.run_id, why.value, tally.asked, tally.killed, signal, round(tally.seconds, 3)
             )
         )
-        self._say(o.announcement(what, why, tally, hint=hint))
+        self.say(o.announcement(what, why, tally, hint=hint))
         self.on_leaving()
+        for errand in self._errands.errands:
+            errand.on_ending(self)
 
     def _ask(self, job_id: JobId, why: StopReason) -> None:
         phase = self._phases[job_id]
         policy = getattr(phase, "policy", None)
         if isinstance(policy, p.Policy):
-            self._feed(job_id, e.StopAsked(why, self._limits.kill_at(policy, self._now)))
+            self._feed(job_id, e.StopAsked(why, self._limits.kill_at(policy, self.now)))
 
     def _kill_all(self) -> None:
         assert self.ending is not None, "the first interrupt began it"
@@ -279,27 +311,21 @@ class Supervision:
         live = [j for j, phase in self._phases.items() if isinstance(phase, _MAY_BE_KILLED)]
         for job_id in live:
             self._feed(job_id, e.KillAsked(self.ending.why))
-        self._say(f"second SIGINT: {o.jobs_text(len(live))} killed at once")
+        self.say(f"second SIGINT: {o.jobs_text(len(live))} killed at once")
+        for errand in self._errands.errands:
+            errand.on_ending(self)
 
     def _feed(self, job_id: JobId, event: e.Event) -> None:
         """One step of one job, and what follows for the table, the books and the loop."""
         before = self._phases.get(job_id, _FINISHED)
-        after, actions = step(before, event, self._now)
+        after, actions = step(before, event, self.now)
         if after is not before:
             self._replace(job_id, before, after)
         for action in actions:
             self._act(job_id, action)
 
     def _replace(self, job_id: JobId, before: p.Phase, after: p.Phase) -> None:
-        old = p.pgid_of(before)
-        if old is not None and p.pgid_of(after) is None:
-            del self._by_pgid[old]
-        self._abandoned += isinstance(after, p.Abandoned) - isinstance(before, p.Abandoned)
-        if isinstance(after, p.Finished | p.PutBack):
-            self._phases.pop(job_id, None)
-        else:
-            self._phases[job_id] = after
-            self._timers.note(job_id)
+        self._table.replace(job_id, before, after)
         if p.gives_back(before, after):
             self._scheduler.release(job_id)
 
@@ -307,87 +333,40 @@ class Supervision:
         state = self.state
         match action:
             case a.SignalGroup() | a.SignalLeader() | a.Reap() | a.Verify():
-                self._orders.append(Order(job_id, action))
+                self._books.orders.append(Order(job_id, action))
                 if isinstance(action, a.Verify) and self.ending is not None:
-                    self._feed(job_id, e.LeavingAsked(self._limits.verify_until(self._now)))
+                    self._feed(job_id, e.LeavingAsked(self._limits.verify_until(self.now)))
             case a.NoteSignal(pgid=pgid, signum=signum, why=why):
                 attempt = state.attempt[job_id]
-                self._write(
-                    r.JobSignaled(state.run_id, job_id, attempt, pgid, signal_name(signum), why.value)
-                )
+                self.write(r.JobSignaled(state.run_id, job_id, attempt, pgid, signal_name(signum), why.value))
             case a.NoteLeftovers(members=members):
                 self.warn("leftovers", o.leftovers_text(state.job(job_id), members), job_id)
             case a.RecordResult(outcome=outcome, started=started, verified=verified):
-                self._record_result(job_id, outcome, started, verified)
+                self._books.result(job_id, outcome, started, verified, end_known=self._limits.wall.known)
             case a.RecordFailedStart(message=message):
-                self._record_failed_start(job_id, message)
+                self._books.failed_start(job_id, message)
             case a.ReturnToReady(errno=errno):
                 self._put_back(job_id, errno)
 
-    def _record_result(
-        self, job_id: JobId, outcome: p.Outcome, started: float, verified: e.Verified | None
-    ) -> None:
-        live, job = self.state.live[job_id], self.state.job(job_id)
-        key = AttemptKey(self.state.run_id, job_id, live.started.attempt_id, live.start_time)
-        record = job_ended(
-            key,
-            outcome,
-            started,
-            self._codes,
-            end_known=self._limits.wall.known,
-            verified=verified,
-            checkpoint=job.checkpoint,
-        )
-        record = self.samples.complete(job_id, record)
-        for code, message in complaints(job, record, looked=verified is not None):
-            self.warn(code, message, job_id)
-        self._write(record)
-        self._announce_canceled(job_id, record)
-
-    def _record_failed_start(self, job_id: JobId, message: str) -> None:
-        state = self.state
-        attempt = state.attempt_of(job_id)
-        self._write(r.JobStarted(state.run_id, job_id, attempt, 0, 0))
-        record = not_started(AttemptKey(state.run_id, job_id, attempt, self._t), message)
-        for code, text in complaints(state.job(job_id), record, looked=False):
-            self.warn(code, text, job_id)
-        self._write(record)
-        self._announce_canceled(job_id, record)
-
     def _put_back(self, job_id: JobId, errno: int) -> None:
         """P11: the job is as ready as before; the machine gets a pause that grows while it stays full."""
-        pause = self._backoff.failed(self._now)
+        pause = self._backoff.failed(self.now)
         self._scheduler.add([self.state.job(job_id)])
         if self._backoff.failures in (1, 5, 20):
             message = f"the machine is full (errno {errno}): next try in {pause:.1f} s"
             self.warn("machine_full", message, job_id)
 
-    def _announce_canceled(self, job_id: JobId, record: r.JobEnded) -> None:
-        if record.status not in (Status.FAILED, Status.CANCELED):
-            return
-        canceled = self.state.newly_canceled
-        if canceled:
-            self._write(r.JobsCanceled(self.state.run_id, job_id, canceled))
-
-    def _write(self, record: r.Record) -> None:
-        mono = round(self._now, 6)  # as the journal will say it
-        ready = self.state.apply(self._t, mono, record)
+    def _written(self, record: r.Record, ready: tuple[JobId, ...]) -> None:
         if ready and self.ending is None:
             self._scheduler.add(self.state.job(job_id) for job_id in ready)
-        self._orders.append(Write(record, self._t, mono))
-
-    def _say(self, text: str) -> None:
-        self._orders.append(Say(text))
-
-    def _unfinished(self) -> int:
-        return len(self._phases) - self._abandoned
+        for errand in self._errands.listeners(record):
+            errand.on_record(self, record)
 
     # -- checking -------------------------------------------------------------------------------------------
 
     def check(self) -> None:
         """Raise AssertionError if an invariant does not hold."""
-        groups = {pgid: j for j, phase in self._phases.items() if (pgid := p.pgid_of(phase)) is not None}
-        assert groups == self._by_pgid, "by_pgid"
+        self._table.check()
         books = {j for j, ph in self._phases.items() if not isinstance(ph, p.Starting | p.Abandoned)}
         assert set(self.state.live) == books, "live"
         self.state.check()
