@@ -77,7 +77,8 @@ def run_commands(body: Body) -> Body:
             ``environment`` (added to ours), ``open_files`` (soft limit to return to, or None), ``title``.
 
     Returns:
-        ``ok``, ``done`` (how many commands have succeeded), and what went wrong as ``message``.
+        ``ok``, ``done`` (how many commands have succeeded), what went wrong as ``message``, and ``ended``: it went
+        wrong because :func:`end_commands` was asked for.
     """
     wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
     key = body["key"]
@@ -110,7 +111,8 @@ class _Commands:
             failure = self._run_one(number, command)
             if failure is not None:
                 what = f"command {number + 1} of {len(commands)}: {failure}, see {self._body['log']}"
-                return {"ok": False, "done": number, "message": what}
+                ended = _deadlines.get(self._key) is not None
+                return {"ok": False, "done": number, "message": what, "ended": ended}
         return {"ok": True, "done": len(commands)}
 
     def _run_one(self, number: int, command: str) -> str | None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torc_supervise.machine.state import WorkflowState
 
 _NOT_READY = frozenset({Status.UNINITIALIZED, Status.BLOCKED})
-_COMPLETE = SETTLED | {Status.DISABLED}
+COMPLETE = SETTLED | {Status.DISABLED}
 _OF_A_WORKER = frozenset({"on_worker_start", "on_worker_complete"})
 
 
@@ -39,7 +39,7 @@ class Triggers:
             if action.trigger == "on_jobs_ready":
                 self._watch(action, self._to_be_ready, lambda status: status in _NOT_READY)
             elif action.trigger == "on_jobs_complete":
-                self._watch(action, self._to_be_complete, lambda status: status not in _COMPLETE)
+                self._watch(action, self._to_be_complete, lambda status: status not in COMPLETE)
 
     def at_begin(self) -> list[Action]:
         """Those that are due as the run begins, the ones that jobs must wait for first."""
@@ -49,8 +49,7 @@ class Triggers:
 
     def at_end(self) -> list[Action]:
         """Those that are due when nothing runs any more and nothing more will start."""
-        counts = self._state.counts
-        over = sum(counts[status] for status in _COMPLETE) == len(self._state.workflow.jobs)
+        over = everything_settled(self._state)
         due = [a for a in self._actions if a.trigger == "on_workflow_complete"] if over else []
         due += [a for a in self._actions if a.trigger == "on_worker_complete"]
         return self._give(due)
@@ -107,6 +106,11 @@ class Triggers:
         if action.trigger == "on_jobs_ready":
             return any(self._state.status[job_id] is not Status.CANCELED for job_id in action.job_ids)
         return True
+
+
+def everything_settled(state: WorkflowState) -> bool:
+    """Nothing is left to run, now or later."""
+    return sum(state.counts[status] for status in COMPLETE) == len(state.workflow.jobs)
 
 
 def rearmed(

@@ -23,6 +23,7 @@ from torc_supervise.machine.deadlines import WallTime
 from torc_supervise.machine.phases import NEVER
 from torc_supervise.machine.status import RunState, Status
 from torc_supervise.machine.supervision import Supervision
+from torc_supervise.operations.follow_up import follow_up
 from torc_supervise.operations.opened import OpenWorkflow
 from torc_supervise.posix import clock, descriptors, host, procfs
 from torc_supervise.posix.kernel import RealKernel
@@ -126,7 +127,15 @@ def run(opened: OpenWorkflow, options: RunOptions, machine: Machine, say: Callab
         # removing a lock may wait for a file server, which is its business (P8).
         opened.lock.leave_to_keeper()
         sampler = _start_sampler(state.workflow, [keeper.channel.fileno()], kernel)
-        supervision = Supervision(state, Scheduler(machine.capacity, state.workflow.jobs_sort_method), wall)
+        errands = follow_up(
+            state,
+            opened.files,
+            os.environ.get("SLURM_JOB_ID"),
+            open_files=open_files,
+            end_epoch=end_epoch - wall.headroom if end_epoch is not None else None,
+        )
+        scheduler = Scheduler(machine.capacity, state.workflow.jobs_sort_method)
+        supervision = Supervision(state, scheduler, wall, errands)
         environment = RunEnvironment(
             dict(os.environ),
             state.workflow,
