@@ -6,17 +6,12 @@ from typing import Any
 
 import pytest
 
+from support.errands import entry
 from support.replaying import job, state_of
 from torc_supervise.machine import records as r
 from torc_supervise.machine.state import WorkflowState
 from torc_supervise.machine.triggers import Triggers
 from torc_supervise.workflow.model import Job, Workflow
-
-
-def entry(trigger: str, *job_ids: int, kind: str = "run_commands", **fields: Any) -> dict[str, Any]:
-    what = {"commands": ["true"]} if kind == "run_commands" else {"scheduler": "s", "scheduler_type": "slurm"}
-    ids = {"job_ids": list(job_ids)} if job_ids else {}
-    return {"trigger_type": trigger, "action_type": kind, **what, **ids, **fields}
 
 
 class Story:
