@@ -114,7 +114,8 @@ class Chain(Errand):
         if self.busy and desk.now >= self._give_up_at:
             self._question, self._ask_at = None, NEVER
             if not self._decided:
-                self._stop(desk, "not_resubmitted", "Slurm does not say what the signal meant")
+                self._decided = True
+                desk.warn("not_resubmitted", self._stops("Slurm does not say what the signal meant"))
         self._update()
 
     def on_chore_done(self, desk: Desk, chore_id: int, answer: Answer) -> None:
@@ -200,11 +201,10 @@ class Chain(Errand):
 
     def _told(self, desk: Desk, ok: bool, message: str) -> None:
         if not ok:
-            self._stop(desk, "not_resubmitted", message)
+            desk.warn("not_resubmitted", self._stops(message))
 
-    def _stop(self, desk: Desk, code: str, why: str) -> None:
-        self._decided = True
-        desk.warn(code, f"auto-resubmit stops: {why}; {self._allocations.how_to_go_on}")
+    def _stops(self, why: str) -> str:
+        return f"auto-resubmit stops: {why}; {self._allocations.how_to_go_on}"
 
     def _say_how_to_go_on(self, desk: Desk) -> None:
         if self._by_hand is not None and not desk.state.canceled:
