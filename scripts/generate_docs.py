@@ -102,6 +102,7 @@ def sample_events() -> list[e.Event]:
         e.StopAsked(StopReason.SIGNAL, NOW + 30),
         e.KillAsked(StopReason.SIGNAL),
         e.LeavingAsked(NOW + 30),
+        e.EndMoved(NOW, StopReason.WALL_TIME, NOW + 30, 30.0),
         e.ClockReached(),
         e.Verified(),
     ]

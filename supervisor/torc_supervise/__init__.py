@@ -37,8 +37,9 @@ if TYPE_CHECKING:
         take_over_ids,
     )
     from torc_supervise.operations.reset import reset_status
-    from torc_supervise.operations.run import RunOptions, RunReport
+    from torc_supervise.operations.run import RunReport
     from torc_supervise.operations.start import Started, run_existing, run_new
+    from torc_supervise.operations.surroundings import RunOptions
     from torc_supervise.store.layout import DEFAULT_OUTPUT_DIRECTORY, find, workflow_ids
     from torc_supervise.workflow import Loaded, Plan, Problem, SpecError, json_schema, load, plan
     from torc_supervise.workflow.duration import parse_time_limit
@@ -111,8 +112,9 @@ _HOMES = {
         "take_over_ids",
     ),
     "operations.reset": ("reset_status",),
-    "operations.run": ("RunOptions", "RunReport"),
+    "operations.run": ("RunReport",),
     "operations.start": ("Started", "run_existing", "run_new"),
+    "operations.surroundings": ("RunOptions",),
     "store.layout": ("DEFAULT_OUTPUT_DIRECTORY", "find", "workflow_ids"),
     "workflow": ("Loaded", "Plan", "Problem", "SpecError", "json_schema", "load", "plan"),
     "workflow.duration": ("parse_time_limit",),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import selectors
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from torc_supervise.helpers import messages
 from torc_supervise.helpers.link import KeeperLink, SamplerLink
@@ -20,7 +20,7 @@ from torc_supervise.machine import actions as a
 from torc_supervise.machine.events import Verified
 from torc_supervise.machine.phases import NEVER
 from torc_supervise.machine.step import LEFTOVER_GRACE
-from torc_supervise.machine.supervision import Do, Order, Say, Start, Supervision, Write
+from torc_supervise.machine.supervision import Do, NewEnd, Order, Say, Start, Supervision, Write
 from torc_supervise.posix.clock import LONGEST_WAIT
 from torc_supervise.posix.escaped import end_escaped
 from torc_supervise.posix.kernel import Kernel
@@ -44,6 +44,8 @@ class Loop:
         launcher: Launcher,
         keeper: KeeperLink,
         sampler: SamplerLink | None = None,
+        *,
+        signals_first: bool = False,
     ) -> None:
         self._supervision = supervision
         self._kernel = kernel
@@ -57,39 +59,37 @@ class Loop:
         self._children_changed = False
         self._look_again_at = NEVER
         self._leaving = False  # the last record is written
+        self._signals_first = signals_first
+        self._signals: list[int] = []  # received and not reported yet
         self._selector.register(wakeup, selectors.EVENT_READ, self._on_wakeup)
 
-    def run(self, end: float = NEVER) -> None:
-        """Until nothing runs and nothing more will start.
-
-        Args:
-            end: of the allocation, monotonic seconds.
-        """
+    def run(self) -> None:
+        """Until nothing runs and nothing more will start."""
         while not self._supervision.done:
             self.turn()
-        self._end_escaped(end)
+        self._end_escaped()
 
     def turn(self) -> None:
         """One round; returns early only when something happened or a deadline came."""
         supervision = self._supervision
         ready = self._selector.select(self._timeout())
         supervision.at(self._kernel.monotonic(), self._kernel.wall())
-        signals: list[int] = []
         for key, mask in ready:
-            signals += key.data(mask)
-        # Exits before signals: a job that ended before the signal went out keeps its own status.
+            key.data(mask)
+        # Exits before signals: a job that ended before the signal went out keeps its own status.  Not so in an
+        # allocation, see _look.
         self._sweep_if_due()
-        for signum in signals:
-            supervision.on_signal(signum)
+        self._report_signals()
         supervision.tick()
         self._obey()
         self._start_some()
         self._replace_helpers()
         self._staff.flush()
 
-    def _end_escaped(self, end: float) -> None:
+    def _end_escaped(self) -> None:
         """What left its job's group gets the grace of leftovers, less where the end or the user is in a hurry (P5)."""
-        ending, left = self._supervision.ending, max(0.0, end - self._kernel.monotonic())
+        ending, end = self._supervision.ending, self._supervision.wall.end
+        left = max(0.0, end - self._kernel.monotonic())
         grace = 0.0 if ending is not None and ending.hurried else min(LEFTOVER_GRACE, left / 4)
         signum = signal.Signals[self._supervision.state.workflow.execution.termination_signal]
         if count := end_escaped(self._kernel, signum, grace, self._wait):
@@ -101,7 +101,9 @@ class Loop:
         """One round of a run without jobs, until something happened; returns the signals that were received."""
         deadline = min(until, self._look_again_at, self._staff.keeper_due)
         timeout = 0.0 if self._children_changed else self._until(deadline)
-        signals = [signum for key, mask in self._selector.select(timeout) for signum in key.data(mask)]
+        for key, mask in self._selector.select(timeout):
+            key.data(mask)
+        signals, self._signals = self._signals, []
         self._supervision.at(self._kernel.monotonic(), self._kernel.wall())
         self._sweep_if_due()
         self._obey()
@@ -141,7 +143,7 @@ class Loop:
     # -- what wakes us --------------------------------------------------------------------------------------
 
     def _timeout(self) -> float | None:
-        if self._may_start_more:
+        if self._may_start_more or self._children_changed:
             return 0.0
         deadline = min(self._supervision.next_deadline, self._look_again_at, self._staff.due)
         return None if deadline == NEVER else self._until(deadline)
@@ -150,18 +152,22 @@ class Loop:
         """Seconds to wait, possibly only a part of the way: whoever waits looks at the clock again."""
         return min(LONGEST_WAIT, max(0.0, deadline - self._kernel.monotonic()))
 
-    def _on_wakeup(self, mask: int) -> Iterable[int]:
+    def _on_wakeup(self, mask: int) -> None:
         raised = self._wakeup.take()
         if signal.SIGCHLD in raised:
             self._children_changed = True
-        return [signum for signum in raised if signum != signal.SIGCHLD]
+        self._signals += [signum for signum in raised if signum != signal.SIGCHLD]
 
-    def _on_keeper(self, mask: int) -> Iterable[int]:
+    def _report_signals(self) -> None:
+        signals, self._signals = self._signals, []
+        for signum in signals:
+            self._supervision.on_signal(signum)
+
+    def _on_keeper(self, mask: int) -> None:
         if mask & selectors.EVENT_READ:
             self._hear_keeper()
             if self._keeper.channel.closed:
                 self._staff.disconnect(self._keeper.channel)
-        return ()
 
     def _hear_keeper(self) -> None:
         before = self._keeper.confirmed
@@ -188,7 +194,7 @@ class Loop:
         if self._keeper.confirmed > before:
             self._staff.keeper_worked()
 
-    def _on_sampler(self, mask: int) -> Iterable[int]:
+    def _on_sampler(self, mask: int) -> None:
         sampler = self._staff.sampler
         assert sampler is not None
         for job_id, memory, cpu, at_limit in sampler.receive():
@@ -196,15 +202,13 @@ class Loop:
             self._supervision.on_sample(job_id, memory, cpu, at_limit)
         if sampler.channel.closed:
             self._staff.disconnect(sampler.channel)
-        return ()
 
-    def _on_watched(self, pid: int) -> Callable[[int], Iterable[int]]:
-        def ended(mask: int) -> Iterable[int]:
+    def _on_watched(self, pid: int) -> Callable[[int], None]:
+        def ended(mask: int) -> None:
             descriptor = self._watched.pop(pid)
             self._selector.unregister(descriptor)  # it stays readable for ever
             os.close(descriptor)
             self._look(self._kernel.look_again)
-            return ()
 
         return ended
 
@@ -216,12 +220,21 @@ class Loop:
             self._look(self._kernel.sweep)
 
     def _look(self, look: Callable[[], Sweep]) -> None:
+        """See who died.  In an allocation signals come before the exits that are seen after them.
+
+        Race: Slurm signals each process of a job, jobs and supervisor alike.  A job that saves and exits 0 must not
+        count as completed because its exit was seen before our own signal was looked at (docs/decisions/0015).
+        Test: test_loop.py::test_in_an_allocation_a_signal_counts_before_the_exits_that_are_seen_with_it.
+        """
         try:
             sweep = look()
         except NotNowError:
             self._look_again_soon()
-        else:
-            self._report(sweep)
+            return
+        if self._signals_first and not self._supervision.done:
+            self._on_wakeup(selectors.EVENT_READ)
+            self._report_signals()
+        self._report(sweep)
 
     def _look_again_soon(self) -> None:
         self._look_again_at = self._kernel.monotonic() + LOOK_AGAIN_AFTER
@@ -282,6 +295,9 @@ class Loop:
                         self._keeper.say(text)
                     case Do():
                         self._keeper.ask_for(order)
+                    case NewEnd(wall=wall):
+                        self._keeper.move_end(wall)
+                        self._launcher.move_end(wall)
 
     def _perform(self, job_id: JobId, action: a.SignalGroup | a.SignalLeader | a.Reap | a.Verify) -> None:
         match action:

@@ -56,6 +56,7 @@ EVENTS: tuple[e.Event, ...] = (
     e.StopAsked(StopReason.SIGNAL, 5030.0),
     e.KillAsked(StopReason.SIGNAL),
     e.LeavingAsked(5030.0),
+    e.EndMoved(5000.0, StopReason.WALL_TIME, 5030.0, 30.0),
     e.ClockReached(),
     e.Verified(),
 )

@@ -285,7 +285,9 @@ def test_p5_a_deaf_escaped_process_is_asked_once_and_killed_after_a_short_grace(
     fake.setsid(away)
     fake.handle(away, signal.SIGUSR1, ignore)
     fake.exit(leader)
-    it.loop.run(end)
+    if end < NEVER:
+        it.supervision.move_end(WallTime(end))
+    it.loop.run()
     assert [(pid, signum) for _, pid, signum in fake.sent] == [
         (away, signal.SIGUSR1),
         (away, signal.SIGCONT),

@@ -11,9 +11,11 @@ from typing import Any
 
 from torc_supervise.errors import TorcError
 from torc_supervise.helpers import commands, messages, queueing
+from torc_supervise.slurm.ask import ask
 
 Body = dict[str, Any]
 KINDS: dict[str, Callable[[Body], Body]] = {
+    "ask_slurm": ask,
     "run_commands": commands.run_commands,
     "end_commands": commands.end_commands,
     "look_at_files": queueing.look_at_files,

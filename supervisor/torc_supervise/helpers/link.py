@@ -16,6 +16,7 @@ from torc_supervise.helpers.fork import fork_helper
 from torc_supervise.helpers.keeper import KeeperSetup
 from torc_supervise.helpers.messages import Inspection
 from torc_supervise.machine.backoff import Backoff
+from torc_supervise.machine.deadlines import WallTime
 from torc_supervise.machine.orders import Do
 from torc_supervise.machine.phases import NEVER
 from torc_supervise.machine.records import JobSignaled, Record
@@ -78,6 +79,13 @@ class KeeperLink:
         question = Inspection(job.job_id, outputs, job.checkpoint, signaled_at)
         self._questions[job.job_id] = question
         self.channel.send(messages.line("V", asdict(question)))
+
+    def move_end(self, wall: WallTime) -> None:
+        """The end of the allocation is another one; the last will reckons with it."""
+        earlier = (*self._setup.earlier, (time.monotonic(), self._setup.wall))
+        self._setup = replace(self._setup, wall=wall, earlier=earlier)
+        if not self.channel.closed:  # else the next keeper begins with it
+            self.channel.send(messages.end_moved(earlier[-1][0], wall))
 
     def ask_for(self, chore: Do) -> None:
         """Have a chore done; what it came to comes as an ``X`` line."""

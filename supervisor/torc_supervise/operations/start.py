@@ -12,7 +12,8 @@ from torc_supervise.machine.status import SETTLED, Status, StopReason
 from torc_supervise.operations import reinitialize as again
 from torc_supervise.operations.fit import check_fit
 from torc_supervise.operations.opened import OpenWorkflow, create_workflow, files_seen, open_workflow
-from torc_supervise.operations.run import EXIT_CODES, RunOptions, RunReport, run, survey
+from torc_supervise.operations.run import EXIT_CODES, RunReport, run
+from torc_supervise.operations.surroundings import RunOptions, survey
 from torc_supervise.store import layout, view
 from torc_supervise.workflow.model import Job, Workflow
 
@@ -38,8 +39,8 @@ def run_new(
     Raises:
         TorcError: a job can never fit this machine, an input file is missing, the directory cannot be written.
     """
-    machine = survey(options)
-    check_fit(workflow.jobs, machine.capacity, options.time_limit)
+    machine = survey(options, say)
+    check_fit(workflow.jobs, machine.capacity, machine.time_left(options.time_limit))
     missing = again.missing_inputs(workflow, files_seen(workflow))
     if missing and not force:
         raise again.missing_inputs_error(missing)
@@ -60,14 +61,14 @@ def run_existing(
     with open_workflow(files, "run", say) as opened:
         state = opened.state
         again.check_directory(state, force)
-        machine = survey(options)
+        machine = survey(options, say)
         found = again.plan_reinitialize(state)
         plan = found if _needs_reinitialize(state) else None
         if plan is None and found.reset:
             say(
                 f"warning: {_summary(_by_name(state, found))}; to do so: torc-supervise reinitialize {workflow_id}"
             )
-        check_fit(_still_to_run(state, plan), machine.capacity, options.time_limit)
+        check_fit(_still_to_run(state, plan), machine.capacity, machine.time_left(options.time_limit))
         reset: dict[str, str] = {}
         if plan is not None:
             again.reinitialize(opened, plan, force=force)
