@@ -18,6 +18,7 @@ KINDS: dict[str, Callable[[Body], Body]] = {
     "ask_slurm": ask,
     "run_commands": commands.run_commands,
     "end_commands": commands.end_commands,
+    "submit": queueing.queue_allocation,
     "look_at_files": queueing.look_at_files,
     "scancel": queueing.cancel_allocations,
 }

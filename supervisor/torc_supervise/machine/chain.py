@@ -157,10 +157,9 @@ class Chain(Errand):
             if len(self._looks) == 1:
                 self._look(desk)
         elif self._idle:
-            message = (
-                "in this allocation no job completed and no checkpoint was saved, so none is queued after it"
-            )
-            self._stop(desk, "no_progress", message)
+            self._decided = True
+            why = "in this allocation no job completed and no checkpoint was saved, so none is queued after it"
+            desk.warn("no_progress", self._stops(why))
 
     def _ended_by_time(self, desk: Desk) -> bool | None:
         """None: it has not ended, or nobody knows yet what a signal meant."""

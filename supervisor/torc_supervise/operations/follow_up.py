@@ -10,21 +10,19 @@ from torc_supervise.machine.errands import Errand
 from torc_supervise.machine.next_allocation import BatchPlace, NextAllocation
 from torc_supervise.machine.state import WorkflowState
 from torc_supervise.machine.unneeded import Unneeded
+from torc_supervise.operations.surroundings import RunOptions
 from torc_supervise.store.layout import WorkflowFiles
-from torc_supervise.workflow.signals import SignalSpec
+from torc_supervise.workflow.schedulers import runs_in
 
 
 def follow_up(
     state: WorkflowState,
     files: WorkflowFiles,
     slurm_job_id: str | None,
+    options: RunOptions,
     *,
-    open_files: int | None = None,
-    end_epoch: float | None = None,
-    scheduler: str | None = None,
-    auto_resubmit: int = 0,
-    max_parallel_jobs: int | None = None,
-    warned_by: SignalSpec | None = None,
+    open_files: int | None,
+    end_epoch: float | None,
 ) -> list[Errand]:
     """In the order in which they are told.
 
@@ -32,14 +30,14 @@ def follow_up(
         slurm_job_id: the allocation, None outside of one: nothing is queued then.
         open_files: soft limit that commands return to, None to leave it.
         end_epoch: when everything is killed at the latest, seconds since 1970.
-        scheduler: the slurm_schedulers entry that the allocation was asked for by.
     """
     place = command_place(state, files, open_files, end_epoch)
     if slurm_job_id is None:
         return [Actions(place)]
-    batch = BatchPlace(files.output, state.workflow_id, max_parallel_jobs)
-    allocations = NextAllocation(batch, slurm_job_id, scheduler, auto_resubmit)
-    return [Actions(place, allocations), Chain(allocations, warned_by), allocations, Unneeded(allocations)]
+    batch = BatchPlace(files.output, state.workflow_id, options.max_parallel_jobs)
+    allocations = NextAllocation(batch, slurm_job_id, options.scheduler, options.auto_resubmit)
+    chain = Chain(allocations, options.warning, runs_in(state.workflow, options.scheduler))
+    return [Actions(place, allocations), chain, allocations, Unneeded(allocations)]
 
 
 def command_place(

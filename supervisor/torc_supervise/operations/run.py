@@ -34,6 +34,7 @@ from torc_supervise.posix.subreaper import become_subreaper
 from torc_supervise.posix.wakeup import Wakeup
 from torc_supervise.scheduler import Scheduler
 from torc_supervise.workflow.model import Workflow
+from torc_supervise.workflow.schedulers import runs_in
 
 FLUSH_LIMIT = 60.0
 """Seconds that a supervisor whose jobs are all gone waits for its keeper to confirm the last records."""
@@ -91,15 +92,15 @@ def run(opened: OpenWorkflow, options: RunOptions, machine: Machine, say: Say) -
         # removing a lock may wait for a file server, which is its business (P8).
         opened.lock.leave_to_keeper()
         sampler = _start_sampler(state.workflow, [keeper.channel.fileno()], kernel)
-        scheduler = Scheduler(machine.capacity, state.workflow.jobs_sort_method)
+        runs_here = runs_in(state.workflow, options.scheduler)
+        scheduler = Scheduler(machine.capacity, state.workflow.jobs_sort_method, runs_here)
         more = follow_up(
             state,
             opened.files,
             machine.allocation.job_id if machine.allocation is not None else None,
+            options,
             open_files=open_files,
             end_epoch=end_epoch - wall.headroom if end_epoch is not None else None,
-            max_parallel_jobs=options.max_parallel_jobs,
-            warned_by=options.warning,
         )
         supervision = Supervision(state, scheduler, wall, [*errands(machine, options, now), *more])
         environment = RunEnvironment(
@@ -128,7 +129,7 @@ def run(opened: OpenWorkflow, options: RunOptions, machine: Machine, say: Say) -
             ) as loop,
         ):
             supervision.at(clock.monotonic(), clock.wall())
-            supervision.begin(_run_started(opened, machine, end_epoch, keeper.pid))
+            supervision.begin(_run_started(opened, options, machine, end_epoch, keeper.pid))
             loop.run()
             final = supervision.outcome()
             supervision.end(r.RunEnded(state.run_id, final.value, EXIT_CODES[final]))
@@ -209,7 +210,7 @@ def _start_sampler(workflow: Workflow, close: list[int], kernel: RealKernel) -> 
 
 
 def _run_started(
-    opened: OpenWorkflow, machine: Machine, end_epoch: float | None, keeper_pid: int
+    opened: OpenWorkflow, options: RunOptions, machine: Machine, end_epoch: float | None, keeper_pid: int
 ) -> r.RunStarted:
     capacity, allocation = machine.capacity, machine.allocation
     return r.RunStarted(
@@ -226,6 +227,8 @@ def _run_started(
         max_parallel_jobs=capacity.max_parallel_jobs,
         keeper_pid=keeper_pid,
         nodes=(allocation.nodes or None) if allocation is not None else None,
+        scheduler=options.scheduler,
+        auto_resubmit=options.auto_resubmit or None,
     )
 
 

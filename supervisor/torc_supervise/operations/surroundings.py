@@ -34,6 +34,8 @@ class RunOptions:
     time_limit: float | None = None
     progress: bool = False
     warned_by: str | None = None
+    scheduler: str | None = None
+    auto_resubmit: int = 0
 
     @property
     def warning(self) -> SignalSpec | None:
