@@ -168,7 +168,7 @@ class Actions(Errand):
                 if not ok:
                     desk.warn("action_failed", f"{action.title}: {message}")
 
-            self._allocations.ask(desk, action.scheduler, "action", told)
+            self._allocations.ask(desk, action.scheduler, "action", told, action.max_parallel_jobs)
 
     def _record(self, desk: Desk, action: Action, ok: bool, message: str | None) -> None:
         desk.write(r.ActionTaken(desk.state.run_id, action.index, action.trigger, ok, message))

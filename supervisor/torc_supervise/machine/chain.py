@@ -158,7 +158,9 @@ class Chain(Errand):
                 self._look(desk)
         elif self._idle:
             self._decided = True
-            why = "in this allocation no job completed and no checkpoint was saved, so none is queued after it"
+            why = (
+                "in this allocation no job completed and no checkpoint was saved, so none is queued after it"
+            )
             desk.warn("no_progress", self._stops(why))
 
     def _ended_by_time(self, desk: Desk) -> bool | None:

@@ -73,10 +73,13 @@ class NextAllocation(Errand):
             and (why is None or (found.submitted is not None and found.submitted.why == why))
         ]
 
-    def ask(self, desk: Desk, scheduler: str | None, why: str, told: Told) -> None:
+    def ask(
+        self, desk: Desk, scheduler: str | None, why: str, told: Told, max_parallel_jobs: int | None = None
+    ) -> None:
         """Queue one allocation, unless one is queued.
 
         Args:
+            scheduler, max_parallel_jobs: None for what this allocation has.
             why: ``action`` or ``auto_resubmit``, of which the latter uses one of those up.
             told: called once, now or later.
         """
@@ -94,7 +97,7 @@ class NextAllocation(Errand):
             "scheduler": scheduler or self.scheduler,
             "after": self.slurm_job_id,
             "auto_resubmit": max(0, self.auto_resubmit - (why == "auto_resubmit")),
-            "max_parallel_jobs": self._place.max_parallel_jobs,
+            "max_parallel_jobs": max_parallel_jobs or self._place.max_parallel_jobs,
             "within": round(within, 3),
         }
         chore_id = desk.do(self, "submit", body, once=True)
