@@ -10,6 +10,9 @@ import pytest
 
 from support.cluster import Cluster
 from support.waiting import Fifo
+from torc_supervise.machine import records as r
+from torc_supervise.operations.opened import open_workflow
+from torc_supervise.store.layout import find
 
 HEAD = """\
 name: chain
@@ -158,12 +161,17 @@ def test_a_queued_allocation_that_is_not_needed_any_more_is_canceled(
 
 
 def test_an_allocation_that_finds_nothing_to_do_ends_at_once(cluster: Cluster, tmp_path: Path) -> None:
+    """Its supervisor could not cancel it in time, say."""
     place = Place(cluster, tmp_path, '  - {name: a, command: "exit 3"}\n')
     first = place.submit()
     assert place.wait_for_runs(1) == ["failed"]
     cluster.wait_for_end(first)
     script = place.events("allocation_submitted")[0]["script"]
-    again = cluster.submit(script, cwd=tmp_path)
+    again = cluster.submit("--hold", script, cwd=tmp_path)
+    with open_workflow(find(str(tmp_path / "torc_output"), 1), "test", print) as opened:
+        opened.append(r.AllocationSubmitted(again, "action", "short"))
+    cluster.scontrol("release", again)
     assert cluster.wait_for_end(again) == "COMPLETED"
     assert "nothing of workflow 1 is left to run" in place.output(again)
+    assert [(e["slurm_job_id"], e["how"]) for e in place.events("allocation_ended")] == [(again, "finished")]
     assert len(place.events("run_ended")) == 1
