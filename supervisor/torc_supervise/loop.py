@@ -32,6 +32,12 @@ from torc_supervise.workflow.model import JobId
 STARTS_PER_TURN = 8
 """A burst of starts is cut into turns, so that a signal which arrives meanwhile waits for this many at most."""
 
+TERM_FOLLOWS_WITHIN = 2.0
+"""Seconds after Slurm's SIGCONT in which its SIGTERM is expected."""
+
+SLURM_MAY_BE_AHEAD = 2.0
+"""Seconds by which Slurm's signal to a job may come before our own: what was saved then was saved because of it."""
+
 
 class Loop:
     """Runs one Supervision until it is done."""
@@ -61,6 +67,8 @@ class Loop:
         self._leaving = False  # the last record is written
         self._signals_first = signals_first
         self._signals: list[int] = []  # received and not reported yet
+        self._hold_until = -NEVER  # until then exits wait for a signal that is on its way
+        self._held: list[Sweep] = []
         self._selector.register(wakeup, selectors.EVENT_READ, self._on_wakeup)
 
     def run(self) -> None:
@@ -143,9 +151,11 @@ class Loop:
     # -- what wakes us --------------------------------------------------------------------------------------
 
     def _timeout(self) -> float | None:
-        if self._may_start_more or self._children_changed:
+        holding = self._holding
+        if self._may_start_more or (self._children_changed and not holding):
             return 0.0
-        deadline = min(self._supervision.next_deadline, self._look_again_at, self._staff.due)
+        look = self._hold_until if holding else self._look_again_at
+        deadline = min(self._supervision.next_deadline, look, self._staff.due)
         return None if deadline == NEVER else self._until(deadline)
 
     def _until(self, deadline: float) -> float:
@@ -156,7 +166,12 @@ class Loop:
         raised = self._wakeup.take()
         if signal.SIGCHLD in raised:
             self._children_changed = True
-        self._signals += [signum for signum in raised if signum != signal.SIGCHLD]
+        if self._signals_first and signal.SIGCONT in raised:
+            self._hold_until = self._kernel.monotonic() + TERM_FOLLOWS_WITHIN
+        received = [signum for signum in raised if signum not in (signal.SIGCHLD, signal.SIGCONT)]
+        if received:
+            self._hold_until = -NEVER
+            self._signals += received
 
     def _report_signals(self) -> None:
         signals, self._signals = self._signals, []
@@ -172,6 +187,8 @@ class Loop:
     def _hear_keeper(self) -> None:
         before = self._keeper.confirmed
         for line in self._keeper.receive():
+            if self._leaving and line[:1] in b"XC":
+                continue  # too late: nothing may follow the run's last record
             match line[:1]:
                 case b"V":
                     answer = messages.body(line)
@@ -208,23 +225,40 @@ class Loop:
             descriptor = self._watched.pop(pid)
             self._selector.unregister(descriptor)  # it stays readable for ever
             os.close(descriptor)
-            self._look(self._kernel.look_again)
+            if self._holding:
+                self._children_changed = True  # seen when the hold is over
+            else:
+                self._look(self._kernel.look_again)
 
         return ended
 
     # -- what the kernel said -------------------------------------------------------------------------------
 
+    @property
+    def _holding(self) -> bool:
+        return self._kernel.monotonic() < self._hold_until and not self._supervision.done
+
     def _sweep_if_due(self) -> None:
+        if self._holding:
+            return
+        if self._held:
+            held, self._held = self._held, []
+            self._on_wakeup(selectors.EVENT_READ)
+            self._report_signals()
+            for sweep in held:
+                self._report(sweep)
         if self._children_changed or self._look_again_at <= self._kernel.monotonic():
             self._children_changed, self._look_again_at = False, NEVER
             self._look(self._kernel.sweep)
 
     def _look(self, look: Callable[[], Sweep]) -> None:
-        """See who died.  In an allocation signals come before the exits that are seen after them.
+        """See who died.  In an allocation signals come before the exits that are seen with them.
 
-        Race: Slurm signals each process of a job, jobs and supervisor alike.  A job that saves and exits 0 must not
-        count as completed because its exit was seen before our own signal was looked at (docs/decisions/0015).
-        Test: test_loop.py::test_in_an_allocation_a_signal_counts_before_the_exits_that_are_seen_with_it.
+        Race: Slurm signals each process of a job, jobs and supervisor alike, in an order of its own.  A job that saves
+        and exits 0 must not count as completed because its exit is seen before our own SIGTERM has come.  But SIGCONT
+        goes out to all of them before the first SIGTERM does: after it exits wait a while for the signal that they may
+        stem from (docs/decisions/0015).
+        Test: test_loop.py::test_in_an_allocation_an_exit_waits_for_the_signal_that_it_stems_from.
         """
         try:
             sweep = look()
@@ -233,6 +267,9 @@ class Loop:
             return
         if self._signals_first and not self._supervision.done:
             self._on_wakeup(selectors.EVENT_READ)
+            if self._holding:
+                self._held.append(sweep)
+                return
             self._report_signals()
         self._report(sweep)
 
@@ -274,6 +311,8 @@ class Loop:
             if pid == self._keeper.pid:
                 self._hear_keeper()
                 for chore_id in self._staff.bury_keeper(exit_, now):
+                    if self._leaving:
+                        continue
                     self._supervision.on_chore_done(chore_id, {"ok": False, "lost": True})
             elif sampler is not None and pid == sampler.pid:
                 self._staff.bury_sampler(exit_, now, replace=not self._leaving)
@@ -282,7 +321,7 @@ class Loop:
 
     def _obey(self) -> None:
         while orders := self._supervision.take_orders():
-            self._keeper.before_signals()
+            self._keeper.before_signals(SLURM_MAY_BE_AHEAD if self._signals_first else 0.0)
             for order in orders:
                 match order:
                     case Write(record=record, t=t, mono=mono):

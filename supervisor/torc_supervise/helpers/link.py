@@ -57,13 +57,13 @@ class KeeperLink:
         if type(record) is JobSignaled and record.why != StopReason.LEFTOVER:
             self._signaled.setdefault(record.job_id, self._signals_begin)
 
-    def before_signals(self) -> None:
-        """Signals may go out now, and their records will follow.
+    def before_signals(self, ahead: float) -> None:
+        """Signals may go out now, and their records will follow.  Others may have sent theirs ``ahead`` seconds ago.
 
         A job may have saved by the time the record of its signal is written: what is newer than this moment was saved
         after the signal.
         """
-        self._signals_begin = time.time()
+        self._signals_begin = time.time() - ahead
 
     def say(self, text: str) -> None:
         line = b"P" + text.replace("\n", " ").encode(errors="replace") + b"\n"

@@ -160,8 +160,10 @@ class EndWatch(Errand):
             desk.warn("slurm_unreachable", f"Slurm does not answer, it is asked again{known} ({message})")
 
     def _next_ask(self, desk: Desk) -> float:
+        """Now and then, and a last time before the first job would be asked: half-way where the run is so short."""
         wall = desk.wall
-        last = wall.kill_at - self._longest(desk) * wall.grace_scale - ASK_BEFORE
+        first = wall.kill_at - self._longest(desk) * wall.grace_scale
+        last = first - min(ASK_BEFORE, (first - self._begun) / 2) if wall.known else NEVER
         often = desk.now + ASK_EVERY
         return min(often, last) if last > desk.now else often
 

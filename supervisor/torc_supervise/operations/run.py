@@ -115,7 +115,7 @@ def run(opened: OpenWorkflow, options: RunOptions, machine: Machine, say: Say) -
         )
         launcher = Launcher(bash, opened.files, environment, open_files)
         with (
-            Wakeup() as wakeup,
+            Wakeup(continued=machine.allocation is not None) as wakeup,
             contextlib.closing(
                 Loop(
                     supervision,
@@ -226,6 +226,8 @@ def _run_started(
         num_gpus=capacity.num_gpus,
         max_parallel_jobs=capacity.max_parallel_jobs,
         keeper_pid=keeper_pid,
+        scheduler=options.scheduler,
+        auto_resubmit=options.auto_resubmit or None,
         nodes=(allocation.nodes or None) if allocation is not None else None,
         scheduler=options.scheduler,
         auto_resubmit=options.auto_resubmit or None,

@@ -23,8 +23,10 @@ class RunOptions:
     """What the command line says about this run.
 
     ``memory_bytes``, ``num_cpus``, ``num_gpus``: None for what the machine, or the allocation, has.  ``time_limit``:
-    seconds from now until the run has to be over, None if only Slurm knows.  ``warned_by``: the ``--signal`` that the
-    batch script asked Slurm for, as Slurm spells it.
+    seconds from now until the run has to be over, None if only Slurm knows.
+
+    Told by a batch script of ours: ``scheduler``, the slurm_schedulers entry that the allocation was asked for by;
+    ``warned_by``, its --signal (always with ``B:``); ``auto_resubmit``, how many further allocations may be queued.
     """
 
     max_parallel_jobs: int | None = None
@@ -33,8 +35,8 @@ class RunOptions:
     num_gpus: int | None = None
     time_limit: float | None = None
     progress: bool = False
-    warned_by: str | None = None
     scheduler: str | None = None
+    warned_by: str | None = None
     auto_resubmit: int = 0
 
     @property
