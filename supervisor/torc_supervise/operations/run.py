@@ -226,8 +226,6 @@ def _run_started(
         num_gpus=capacity.num_gpus,
         max_parallel_jobs=capacity.max_parallel_jobs,
         keeper_pid=keeper_pid,
-        scheduler=options.scheduler,
-        auto_resubmit=options.auto_resubmit or None,
         nodes=(allocation.nodes or None) if allocation is not None else None,
         scheduler=options.scheduler,
         auto_resubmit=options.auto_resubmit or None,
