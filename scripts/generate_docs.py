@@ -103,6 +103,7 @@ def sample_events() -> list[e.Event]:
         e.KillAsked(StopReason.SIGNAL),
         e.CancelNoted(),
         e.LeavingAsked(NOW + 30),
+        e.EndMoved(NOW, StopReason.WALL_TIME, NOW + 30, 30.0),
         e.ClockReached(),
         e.Verified(),
     ]

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
         take_over_ids,
     )
     from torc_supervise.operations.reset import reset_status
-    from torc_supervise.operations.run import RunOptions, RunReport
+    from torc_supervise.operations.run import RunReport
     from torc_supervise.operations.start import Started, run_existing, run_new
     from torc_supervise.operations.submit import (
         Submitted,
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         submit_existing,
         submit_new,
     )
+    from torc_supervise.operations.surroundings import RunOptions
     from torc_supervise.operations.sync import Synced, sync_status
     from torc_supervise.store.layout import DEFAULT_OUTPUT_DIRECTORY, find, workflow_ids
     from torc_supervise.workflow import Loaded, Plan, Problem, SpecError, json_schema, load, plan
@@ -129,9 +130,10 @@ _HOMES = {
         "take_over_ids",
     ),
     "operations.reset": ("reset_status",),
-    "operations.run": ("RunOptions", "RunReport"),
+    "operations.run": ("RunReport",),
     "operations.start": ("Started", "run_existing", "run_new"),
     "operations.submit": ("Submitted", "dry_run", "submit_existing", "submit_new"),
+    "operations.surroundings": ("RunOptions",),
     "operations.sync": ("Synced", "sync_status"),
     "store.layout": ("DEFAULT_OUTPUT_DIRECTORY", "find", "workflow_ids"),
     "workflow": ("Loaded", "Plan", "Problem", "SpecError", "json_schema", "load", "plan"),

@@ -16,7 +16,7 @@ from torc_supervise.slurm import jobs, site
 from torc_supervise.slurm.commands import SlurmUnreachable
 from torc_supervise.store.lock import Lock, Owner, acquire
 
-OWNER = Owner("node1", 11, 111, "boot", "2026", "run", slurm_job_id="11", nonce="abc")
+OWNER = Owner("node1", 11, 111, "boot", "2026", "run", slurm_job_id="11", nonce="abc", slurm_node="n1")
 LINE = "11|{}|None|1769866200|1769862600|1769860800|node1|normal|(null)|torc"
 
 
@@ -29,7 +29,7 @@ class Slurm:
         self.cluster = "torc"
         self.asked = 0
         monkeypatch.setattr(jobs, "look", self._look)
-        monkeypatch.setattr(site, "node_answers", lambda host, timeout: self.node_answers)
+        monkeypatch.setattr(site, "node_answers", lambda node, timeout: self.node_answers)
         monkeypatch.setattr(site, "cluster_name", lambda environ: self.cluster)
 
     def _look(self, job_ids: list[str], timeout: float) -> dict[str, Any]:
@@ -69,7 +69,9 @@ def test_an_owner_in_an_allocation_elsewhere(
 
 
 def test_an_owner_on_another_host_without_an_allocation_is_believed_to_live(slurm: Slurm) -> None:
+    slurm.state = None
     assert judge(replace(OWNER, slurm_job_id=None), {}).life is Life.ALIVE
+    assert judge(replace(OWNER, slurm_node=None), {}).life is Life.ALIVE, "it only has Slurm's variables"
     assert slurm.asked == 0
 
 

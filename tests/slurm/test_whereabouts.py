@@ -133,4 +133,4 @@ def test_the_cluster_is_known_inside_of_jobs_and_asked_for_outside(monkeypatch: 
 )
 def test_whether_a_node_answers(monkeypatch: pytest.MonkeyPatch, states: str, answers: bool) -> None:
     monkeypatch.setattr(site, "run", lambda argv, **_: f"{states}\n")
-    assert site.node_answers("node1.cluster.example") is answers
+    assert site.node_answers("node1") is answers

@@ -45,7 +45,10 @@ LAST_WORDS_LIMIT = 2.0  # seconds for a terminal or file system that does not ta
 
 @dataclass(frozen=True, slots=True)
 class KeeperSetup:
-    """What a keeper needs to begin: the state as of the fork and records that may not be durable yet."""
+    """What a keeper needs to begin: the state as of the fork and records that may not be durable yet.
+
+    ``earlier``: what the end of the allocation was before, each until a moment (monotonic seconds).
+    """
 
     files: WorkflowFiles
     state: WorkflowState
@@ -53,6 +56,7 @@ class KeeperSetup:
     wall: WallTime
     unacknowledged: tuple[tuple[int, bytes], ...] = ()  # (seq, line), already folded into ``state``
     progress: bool = False
+    earlier: tuple[tuple[float, WallTime], ...] = ()
     control: str = ""  # directory of the control socket
 
 
@@ -61,7 +65,7 @@ class Keeper:
 
     def __init__(self, setup: KeeperSetup, parent: socket.socket) -> None:
         self._files, self._state, self._lock = setup.files, setup.state, setup.lock
-        self._wall = setup.wall
+        self._wall, self._earlier = setup.wall, setup.earlier
         self._parent = parent
         self._seq = 0
         self._selector = selectors.DefaultSelector()
@@ -128,6 +132,9 @@ class Keeper:
                     self._outside.nudge()
                 case b"X":
                     self._chores.begin(**messages.body(line))
+                case b"E":
+                    since, wall = messages.moved_end(line)
+                    self._wall, self._earlier = wall, (*self._earlier, (since, self._wall))
                 case b"P":
                     self._speaker.say(line[1:].decode(errors="replace"))
                 case b"L":
@@ -268,7 +275,8 @@ class Keeper:
                 self._fold(line)
             self._writer.put([line], self._seq)
 
-        LastWill(self._state, self._wall, write, self._speaker.say, output=self._files.output).execute()
+        say, output = self._speaker.say, self._files.output
+        LastWill(self._state, self._wall, write, say, earlier=self._earlier, output=output).execute()
 
     def _sign_lock(self) -> None:
         """Put our name on the lock, so that nobody takes the workflow over while we write for a parent that is dead.

@@ -16,6 +16,7 @@ from torc_supervise.helpers.fork import fork_helper
 from torc_supervise.helpers.keeper import KeeperSetup
 from torc_supervise.helpers.messages import Inspection
 from torc_supervise.machine.backoff import Backoff
+from torc_supervise.machine.deadlines import WallTime
 from torc_supervise.machine.orders import Do
 from torc_supervise.machine.phases import NEVER
 from torc_supervise.machine.records import JobSignaled, Record
@@ -57,13 +58,13 @@ class KeeperLink:
         if type(record) is JobSignaled and record.why != StopReason.LEFTOVER:
             self._signaled.setdefault(record.job_id, self._signals_begin)
 
-    def before_signals(self) -> None:
-        """Signals may go out now, and their records will follow.
+    def before_signals(self, ahead: float) -> None:
+        """Signals may go out now, and their records will follow.  Others may have sent theirs ``ahead`` seconds ago.
 
         A job may have saved by the time the record of its signal is written: what is newer than this moment was saved
         after the signal.
         """
-        self._signals_begin = time.time()
+        self._signals_begin = time.time() - ahead
 
     def say(self, text: str) -> None:
         line = b"P" + text.replace("\n", " ").encode(errors="replace") + b"\n"
@@ -83,6 +84,13 @@ class KeeperLink:
     def look_for_requests(self) -> None:
         """Somebody may have left a request to cancel.  A new keeper looks by itself."""
         self.channel.send(b"Q\n")
+
+    def move_end(self, wall: WallTime) -> None:
+        """The end of the allocation is another one; the last will reckons with it."""
+        earlier = (*self._setup.earlier, (time.monotonic(), self._setup.wall))
+        self._setup = replace(self._setup, wall=wall, earlier=earlier)
+        if not self.channel.closed:  # else the next keeper begins with it
+            self.channel.send(messages.end_moved(earlier[-1][0], wall))
 
     def ask_for(self, chore: Do) -> None:
         """Have a chore done; what it came to comes as an ``X`` line."""

@@ -84,6 +84,19 @@ class LeavingAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class EndMoved:
+    """The end of the allocation is another one than was known.  The fields are what follows for a job of this phase.
+
+    ``ask_at``, ``ask_why`` and ``grace`` count for a job that nobody has asked yet.
+    """
+
+    ask_at: float
+    ask_why: StopReason
+    ask_kill_at: float
+    grace: float
+
+
+@dataclass(frozen=True, slots=True)
 class ClockReached:
     """The clock may have passed a deadline of the phase."""
 
@@ -112,6 +125,7 @@ Event = (
     | KillAsked
     | CancelNoted
     | LeavingAsked
+    | EndMoved
     | ClockReached
     | Verified
 )

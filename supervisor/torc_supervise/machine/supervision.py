@@ -22,7 +22,7 @@ from torc_supervise.machine.books import Books
 from torc_supervise.machine.deadlines import WallTime
 from torc_supervise.machine.errands import Answer, Errand, Errands
 from torc_supervise.machine.limits import Limits
-from torc_supervise.machine.orders import Do, Ending, Order, Say, Start, Write
+from torc_supervise.machine.orders import Do, Ending, NewEnd, Order, Say, Start, Write
 from torc_supervise.machine.result import signal_name
 from torc_supervise.machine.state import WorkflowState
 from torc_supervise.machine.status import RunState, Status, StopReason
@@ -35,7 +35,7 @@ SECOND_INTERRUPT_AFTER = 0.2
 """Seconds.  A second SIGINT counts as "kill now" only after this: a terminal and a wrapper (srun, a launcher) may
 both pass on one Ctrl-C, and those two arrive within milliseconds."""
 
-__all__ = ["Do", "Ending", "Order", "Say", "Start", "Supervision", "Write"]
+__all__ = ["Do", "Ending", "NewEnd", "Order", "Say", "Start", "Supervision", "Write"]
 
 
 class Supervision:
@@ -272,10 +272,15 @@ class Supervision:
     def nothing_runs(self) -> bool:
         return not self._table.unfinished
 
-    def hasten(self, kill_at: float) -> None:
-        why = self.ending.why if self.ending is not None else StopReason.SIGNAL
-        for job_id in list(self._phases):
-            self._feed(job_id, e.StopAsked(why, kill_at))
+    def move_end(self, wall: WallTime) -> None:
+        self._limits = replace(self._limits, wall=wall)
+        for job_id, phase in list(self._phases.items()):
+            moved = self._limits.end_moved(phase, self.state.job(job_id), self.now)
+            if moved is not None:
+                self._feed(job_id, moved)
+        self._books.orders.append(NewEnd(wall))
+        if self.ending is not None:
+            self.on_leaving()
 
     def end_run(self, why: StopReason, what: str) -> None:
         if self._some_compute_on:

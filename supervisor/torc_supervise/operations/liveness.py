@@ -2,7 +2,7 @@
 
 Slurm may be wrong about one thing only: a node that it has lost touch with.  What ran there may still run.  So an owner
 on such a node is waited for, with a limit, by whoever wants to run the workflow; and a supervisor that was taken for
-dead stops writing when it sees that its lock has another's name on it (docs/decisions/0017).
+dead stops writing when it sees that its lock has another's name on it (docs/decisions/0018).
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ def judge(owner: Owner, environ: Mapping[str, str] = os.environ) -> Verdict:
     """What is known of the supervisor, or its keeper, that holds a lock."""
     if owner.host == host.name():
         return Verdict(Life.ALIVE, "") if _processes_live(owner) else Verdict(Life.DEAD, "which is gone")
-    if owner.slurm_job_id is None:
+    if owner.slurm_job_id is None or owner.slurm_node is None:
+        # Without a node it has inherited Slurm's variables, from salloc or a job that is over: it may outlive the job.
         return Verdict(Life.ALIVE, "which is on another host")
     if owner.slurm_job_id == environ.get("SLURM_JOB_ID"):
         return _judge_own_allocation(owner, environ)
@@ -138,7 +139,8 @@ def _judge_by_slurm(owner: Owner, slurm_job_id: str, environ: Mapping[str, str])
 def _once_over(owner: Owner, what: str) -> Verdict:
     from torc_supervise.slurm import site
 
-    if site.node_answers(owner.host, timeout=SLURM_WITHIN):
+    assert owner.slurm_node is not None
+    if site.node_answers(owner.slurm_node, timeout=SLURM_WITHIN):
         return Verdict(Life.DEAD, what)
     return Verdict(Life.LOST, f"{what}, and whose node does not answer")
 

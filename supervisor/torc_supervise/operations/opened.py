@@ -119,6 +119,7 @@ def _lock(files: WorkflowFiles, command: str, say: Say, *, patient: bool = False
         os.environ.get("SLURM_JOB_ID"),
         slurm_restarts=liveness.restarts(os.environ),
         slurm_cluster=os.environ.get("SLURM_CLUSTER_NAME"),
+        slurm_node=os.environ.get("SLURMD_NODENAME"),
     )
     why = ""
 

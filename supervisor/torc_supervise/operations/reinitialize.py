@@ -17,6 +17,7 @@ from torc_supervise.operations.lookup import replay
 from torc_supervise.operations.opened import OpenWorkflow, files_seen
 from torc_supervise.store.layout import WorkflowFiles
 from torc_supervise.store.lock import read_owner
+from torc_supervise.workflow.actions import renumbered
 from torc_supervise.workflow.model import Job, JobId, Workflow
 
 MTIME_TOLERANCE_NS = 10_000_000  # as Torc: file servers round
@@ -161,7 +162,8 @@ def take_over_ids(state: WorkflowState, new: Workflow) -> Workflow:
         replace(job, job_id=ids[job.job_id], depends_on=tuple(sorted(ids[d] for d in job.depends_on)))
         for job in new.jobs
     ]
-    return replace(new, jobs=tuple(sorted(jobs, key=lambda job: job.job_id)))
+    jobs.sort(key=lambda job: job.job_id)
+    return replace(new, jobs=tuple(jobs), extra=renumbered(new.extra, ids))
 
 
 def _status_reason(state: WorkflowState, job: Job) -> str | None:

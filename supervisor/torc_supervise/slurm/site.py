@@ -25,14 +25,13 @@ def cluster_name(environ: Mapping[str, str], *, timeout: float = 10.0) -> str | 
     return None
 
 
-def node_answers(host: str, *, timeout: float = 10.0) -> bool:
-    """Whether Slurm is in touch with the node of that host name.  False in doubt.
+def node_answers(node: str, *, timeout: float = 10.0) -> bool:
+    """Whether Slurm is in touch with the node of that name.  False in doubt.
 
     A job that was on a node which answers is really over once Slurm says so: slurmd has ended its processes.
     """
-    name = host.partition(".")[0]
     try:
-        text = run(["sinfo", "--noheader", "--Node", f"--nodes={name}", "--format=%T"], timeout=timeout)
+        text = run(["sinfo", "--noheader", "--Node", f"--nodes={node}", "--format=%T"], timeout=timeout)
     except SlurmError:
         return False
     states = {line.strip().lower() for line in text.splitlines() if line.strip()}

@@ -47,6 +47,11 @@ class WorkflowFiles:
         return os.path.join(self.directory, "cancel_request")
 
     @property
+    def actions_log(self) -> str:
+        """What the commands of actions write to stdout and stderr."""
+        return os.path.join(self.directory, "actions.log")
+
+    @property
     def stdio_directory(self) -> str:
         return os.path.join(self.output, "job_stdio")
 

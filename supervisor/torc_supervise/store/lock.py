@@ -40,6 +40,7 @@ class Owner:
     keeper_ticks: int = 0
     slurm_restarts: int = 0  # how often Slurm had started that job again
     slurm_cluster: str | None = None
+    slurm_node: str | None = None  # its name, of a process that slurmd has started: the job's end is its end
 
     def describe(self) -> str:
         where = f"pid {self.pid} on {self.host}"
