@@ -10,7 +10,6 @@ from torc_supervise.workflow.report import Report
 # Pattern of a field path -> how the warning calls it.  ``[]`` stands for every item of a list, ``=value`` for a
 # field of that value only.  Delete the line when the field does something.
 NOT_ACTED_ON: dict[str, str] = {
-    "actions": "actions",
     "failure_handlers": "failure_handlers",
     "jobs[].failure_handler": "failure_handler",
     "resource_monitor.generate_plots": "resource_monitor.generate_plots",
