@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from torc_supervise import __version__
-from torc_supervise_cli.commands import cancel, listing, logs, reinitialize, run, validate
+from torc_supervise_cli.commands import cancel, listing, logs, reinitialize, run, submit, validate
 from torc_supervise_cli.options import FormatOption
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ workflows = typer.Typer(help="The same commands under the names that Torc gives 
 
 _COMMANDS = (
     ("run", run.run),
+    ("submit", submit.submit),
     ("status", listing.status),
     ("list", listing.list_workflows),
     ("jobs", listing.jobs),

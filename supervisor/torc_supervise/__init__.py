@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     )
     from torc_supervise.machine.state import WorkflowState
     from torc_supervise.machine.status import Status
+    from torc_supervise.operations.allocation_plan import SubmitOptions, advise
     from torc_supervise.operations.cancel import Canceled, cancel
     from torc_supervise.operations.listing import jobs, results, workflows
     from torc_supervise.operations.logs import LogFile, Logs, content, follow, log_files
@@ -39,6 +40,12 @@ if TYPE_CHECKING:
     from torc_supervise.operations.reset import reset_status
     from torc_supervise.operations.run import RunReport
     from torc_supervise.operations.start import Started, run_existing, run_new
+    from torc_supervise.operations.submit import (
+        Submitted,
+        dry_run,
+        submit_existing,
+        submit_new,
+    )
     from torc_supervise.operations.surroundings import RunOptions
     from torc_supervise.store.layout import DEFAULT_OUTPUT_DIRECTORY, find, workflow_ids
     from torc_supervise.workflow import Loaded, Plan, Problem, SpecError, json_schema, load, plan
@@ -64,14 +71,18 @@ __all__ = [
     "SpecError",
     "Started",
     "Status",
+    "SubmitOptions",
+    "Submitted",
     "TorcError",
     "UsageError",
     "Workflow",
     "WorkflowState",
     "__version__",
+    "advise",
     "cancel",
     "check_directory",
     "content",
+    "dry_run",
     "find",
     "follow",
     "jobs",
@@ -89,6 +100,8 @@ __all__ = [
     "results",
     "run_existing",
     "run_new",
+    "submit_existing",
+    "submit_new",
     "take_over_ids",
     "workflow_ids",
     "workflows",
@@ -96,6 +109,7 @@ __all__ = [
 
 _HOMES = {
     "errors": ("EXIT_FAILED", "EXIT_OK", "EXIT_OURS", "EXIT_RESUME", "EXIT_USAGE", "TorcError", "UsageError"),
+    "operations.allocation_plan": ("SubmitOptions", "advise"),
     "operations.cancel": ("Canceled", "cancel"),
     "operations.listing": ("jobs", "results", "workflows"),
     "machine.state": ("WorkflowState",),
@@ -115,6 +129,7 @@ _HOMES = {
     "operations.run": ("RunReport",),
     "operations.start": ("Started", "run_existing", "run_new"),
     "operations.surroundings": ("RunOptions",),
+    "operations.submit": ("Submitted", "dry_run", "submit_existing", "submit_new"),
     "store.layout": ("DEFAULT_OUTPUT_DIRECTORY", "find", "workflow_ids"),
     "workflow": ("Loaded", "Plan", "Problem", "SpecError", "json_schema", "load", "plan"),
     "workflow.duration": ("parse_time_limit",),

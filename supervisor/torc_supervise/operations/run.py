@@ -33,6 +33,7 @@ from torc_supervise.posix.subreaper import become_subreaper
 from torc_supervise.posix.wakeup import Wakeup
 from torc_supervise.scheduler import Scheduler
 from torc_supervise.workflow.model import Workflow
+from torc_supervise.workflow.schedulers import runs_in
 
 FLUSH_LIMIT = 60.0
 """Seconds that a supervisor whose jobs are all gone waits for its keeper to confirm the last records."""
@@ -90,7 +91,8 @@ def run(opened: OpenWorkflow, options: RunOptions, machine: Machine, say: Say) -
         # removing a lock may wait for a file server, which is its business (P8).
         opened.lock.leave_to_keeper()
         sampler = _start_sampler(state.workflow, [keeper.channel.fileno()], kernel)
-        scheduler = Scheduler(machine.capacity, state.workflow.jobs_sort_method)
+        runs_here = runs_in(state.workflow, options.scheduler)
+        scheduler = Scheduler(machine.capacity, state.workflow.jobs_sort_method, runs_here)
         supervision = Supervision(state, scheduler, wall, errands(machine, options, now))
         environment = RunEnvironment(
             dict(os.environ),

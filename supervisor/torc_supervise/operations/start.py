@@ -11,11 +11,13 @@ from torc_supervise.machine.state import WorkflowState
 from torc_supervise.machine.status import SETTLED, Status, StopReason
 from torc_supervise.operations import reinitialize as again
 from torc_supervise.operations.fit import check_fit
-from torc_supervise.operations.opened import OpenWorkflow, create_workflow, files_seen, open_workflow
+from torc_supervise.operations.opened import OpenWorkflow, create_workflow, files_seen
+from torc_supervise.operations.patience import open_when_free
 from torc_supervise.operations.run import EXIT_CODES, RunReport, run
 from torc_supervise.operations.surroundings import RunOptions, survey
 from torc_supervise.store import layout, view
 from torc_supervise.workflow.model import Job, Workflow
+from torc_supervise.workflow.schedulers import runs_in
 
 Say = Callable[[str], None]
 
@@ -58,35 +60,36 @@ def run_existing(
         TorcError: as :func:`run_new`; also if somebody else runs it.
     """
     files = layout.find(output, workflow_id)
-    with open_workflow(files, "run", say) as opened:
+    with open_when_free(files, "run", say) as opened:
         state = opened.state
         again.check_directory(state, force)
         machine = survey(options, say)
         found = again.plan_reinitialize(state)
-        plan = found if _needs_reinitialize(state) else None
+        plan = found if needs_reinitialize(state) else None
         if plan is None and found.reset:
             say(
-                f"warning: {_summary(_by_name(state, found))}; to do so: torc-supervise reinitialize {workflow_id}"
+                f"warning: {summary(by_name(state, found))}; to do so: torc-supervise reinitialize {workflow_id}"
             )
-        check_fit(_still_to_run(state, plan), machine.capacity, machine.time_left(options.time_limit))
+        left = filter(runs_in(state.workflow, options.scheduler), still_to_run(state, plan))
+        check_fit(left, machine.capacity, machine.time_left(options.time_limit))
         reset: dict[str, str] = {}
         if plan is not None:
             again.reinitialize(opened, plan, force=force)
-            reset = _by_name(state, plan)
-            say(f"run {state.run_id} of workflow {workflow_id} '{state.workflow.name}': {_summary(reset)}")
+            reset = by_name(state, plan)
+            say(f"run {state.run_id} of workflow {workflow_id} '{state.workflow.name}': {summary(reset)}")
         if not state.counts[Status.READY]:
             say(f"nothing of workflow {workflow_id} is left to run")
             return _started(opened, _nothing_to_run(state), reset, created=False)
         return _started(opened, run(opened, options, machine, say), reset, created=False)
 
 
-def _needs_reinitialize(state: WorkflowState) -> bool:
+def needs_reinitialize(state: WorkflowState) -> bool:
     if state.counts[Status.TERMINATED] or state.counts[Status.UNINITIALIZED]:
         return True
     return any(result.why == StopReason.CANCEL for _, result in state.results.values())
 
 
-def _still_to_run(state: WorkflowState, plan: again.ReinitializePlan | None) -> list[Job]:
+def still_to_run(state: WorkflowState, plan: again.ReinitializePlan | None) -> list[Job]:
     """What has settled and is not reset needs no room any more."""
     reset = plan.reset if plan is not None else {}
     return [
@@ -99,11 +102,11 @@ def _nothing_to_run(state: WorkflowState) -> RunReport:
     return RunReport(state.workflow_id, state.run_id, outcome, EXIT_CODES[outcome], dict(state.counts))
 
 
-def _by_name(state: WorkflowState, plan: again.ReinitializePlan) -> dict[str, str]:
+def by_name(state: WorkflowState, plan: again.ReinitializePlan) -> dict[str, str]:
     return {state.job(job_id).name: reason for job_id, reason in plan.reset.items()}
 
 
-def _summary(reset: dict[str, str]) -> str:
+def summary(reset: dict[str, str]) -> str:
     shown = [f"{name}: {reason}" for name, reason in list(reset.items())[:3]]
     more = len(reset) - len(shown)
     noun = "job has" if len(reset) == 1 else "jobs have"
