@@ -19,6 +19,7 @@ _STATUS_WHEN_ASKED = {
     StopReason.RUNTIME_LIMIT: Status.TERMINATED,
     StopReason.CANCEL: Status.CANCELED,
     StopReason.STEP_LOST: Status.TERMINATED,  # not its own fault: it runs again
+    StopReason.OWNER_CHANGED: Status.TERMINATED,
     StopReason.MEMORY_LIMIT: Status.FAILED,  # it would do the same again
 }
 

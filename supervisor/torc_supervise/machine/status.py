@@ -58,4 +58,5 @@ class StopReason(StrEnum):
     MEMORY_LIMIT = "memory_limit"  # the job uses more memory than it asked for
     CANCEL = "cancel"  # somebody canceled the workflow
     STEP_LOST = "step_lost"  # Slurm ended its job step, or gave it none
+    OWNER_CHANGED = "owner_changed"  # somebody has taken the workflow over, and may run the same jobs
     LEFTOVER = "leftover"  # its leader is gone; members of its group stayed behind

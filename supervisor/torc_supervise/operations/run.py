@@ -27,6 +27,7 @@ from torc_supervise.machine.pace import BURST, STEPS_PER_SECOND, Pace
 from torc_supervise.machine.status import RunState, Status
 from torc_supervise.machine.step_check import StepCheck
 from torc_supervise.machine.supervision import Supervision
+from torc_supervise.operations.follow_up import follow_up
 from torc_supervise.operations.opened import OpenWorkflow
 from torc_supervise.operations.surroundings import Machine, RunOptions, Say, warn_of_other_nodes
 from torc_supervise.posix import clock, descriptors, host, procfs
@@ -38,6 +39,7 @@ from torc_supervise.posix.subreaper import become_subreaper
 from torc_supervise.posix.wakeup import Wakeup
 from torc_supervise.scheduler import Scheduler
 from torc_supervise.workflow.model import Workflow
+from torc_supervise.workflow.schedulers import runs_in
 
 FLUSH_LIMIT = 60.0
 """Seconds that a supervisor whose jobs are all gone waits for its keeper to confirm the last records."""
@@ -101,9 +103,18 @@ def run(opened: OpenWorkflow, options: RunOptions, machine: Machine, say: Say) -
         sampler = None
         if machine.steps is None:  # what steps use is Slurm's to limit, on nodes that we do not see
             sampler = _start_sampler(state.workflow, [keeper.channel.fileno()], real)
-        scheduler = Scheduler(machine.capacity, state.workflow.jobs_sort_method)
+        runs_here = runs_in(state.workflow, options.scheduler)
+        scheduler = Scheduler(machine.capacity, state.workflow.jobs_sort_method, runs_here)
+        more = follow_up(
+            state,
+            opened.files,
+            machine.allocation.job_id if machine.allocation is not None else None,
+            options,
+            open_files=open_files,
+            end_epoch=end_epoch - wall.headroom if end_epoch is not None else None,
+        )
         pace = Pace(STEPS_PER_SECOND, BURST) if machine.steps is not None else None
-        supervision = Supervision(state, scheduler, wall, errands(machine, options, now), pace)
+        supervision = Supervision(state, scheduler, wall, [*errands(machine, options, now), *more], pace)
         environment = RunEnvironment(
             dict(os.environ),
             state.workflow,
@@ -137,7 +148,7 @@ def run(opened: OpenWorkflow, options: RunOptions, machine: Machine, say: Say) -
             loop.write_now()
             confirmed = _leave(loop, keeper, supervision.wall, say)
             wakeup.ignore_from_now_on()
-    code = EXIT_CODES[final] if confirmed else EXIT_OURS
+    code = EXIT_CODES[final] if confirmed and not keeper.disowned else EXIT_OURS
     allocation = machine.allocation
     return RunReport(
         state.workflow_id,
@@ -228,9 +239,9 @@ def _run_started(
         max_parallel_jobs=capacity.max_parallel_jobs,
         keeper_pid=keeper_pid,
         mode="slurm" if machine.steps is not None else None,
+        nodes=(allocation.nodes or None) if allocation is not None else None,
         scheduler=options.scheduler,
         auto_resubmit=options.auto_resubmit or None,
-        nodes=(allocation.nodes or None) if allocation is not None else None,
     )
 
 
