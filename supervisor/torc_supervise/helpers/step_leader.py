@@ -45,8 +45,8 @@ TRIES_OF_THE_WRONG = 3
 """Attempts where srun does not understand what it is asked for."""
 
 UNAVAILABLE_FOR = 60.0
-"""Seconds in which Slurm may say that what the step asks for is not there: a slurmctld that has just been restarted says
-so of what is there (22.05: "Memory required by task is not available")."""
+"""Seconds in which Slurm may say that what the step asks for is not there: a slurmctld that has just been restarted
+says so of what is there (22.05: "Memory required by task is not available")."""
 
 UNSTARTED_AFTER = 2.0
 """Seconds that a step which is asked to end before its task has begun may take to begin, until srun is told."""
