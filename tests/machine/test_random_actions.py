@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from support.errands import Office, entry
-from support.replaying import Capacity, Program, job
+from support.replaying import Program, job
 from torc_supervise.machine import records as r
 from torc_supervise.machine.action_errands import ANSWER_WITHIN, LAST_GRACE, Actions, CommandPlace
 from torc_supervise.machine.chain import Chain
@@ -85,7 +85,6 @@ def worlds(draw: st.DrawFn) -> Prompt:
         },
         answers=draw(st.lists(st.sampled_from(["ok", "ok", "fails", "lost", "never"]), max_size=6)),
         end=draw(st.sampled_from([None, 100.0, 1000.0])),
-        capacity=Capacity(4, 1000, 0),
         errands=[actions, chain, allocations, Unneeded(allocations)],
         extra={"actions": entries},
     )
@@ -136,7 +135,8 @@ def test_p12_what_is_due_is_taken_once_and_every_run_ends(
     entries = world.state.workflow.extra["actions"]
     taken = [record.action for record in world.of(r.ActionTaken)]
     assert len(taken) == len(set(taken)), "each once"
-    assert all(is_due(world.state, entries[index]) for index in taken)
+    if not world.state.canceled:  # else jobs that were ready, and ran, are canceled in the end
+        assert all(is_due(world.state, entries[index]) for index in taken)
     if world.supervision.ending is None:
         due = {n for n, action in enumerate(entries) if is_due(world.state, action)}
         by_submit = {
