@@ -72,6 +72,11 @@ class KillAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class CancelNoted:
+    """The workflow was canceled after a signal had asked for its end: that signal was the cancel."""
+
+
+@dataclass(frozen=True, slots=True)
 class LeavingAsked:
     """The supervisor wants to leave: waits that have no end get one, at ``give_up_at``."""
 
@@ -118,6 +123,7 @@ Event = (
     | Reaped
     | StopAsked
     | KillAsked
+    | CancelNoted
     | LeavingAsked
     | EndMoved
     | ClockReached

@@ -7,7 +7,7 @@ into it at the moment it issues it, so the live state is the state that a reader
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from signal import SIGINT
 
@@ -192,12 +192,27 @@ class Supervision:
         else:
             self.say(f"{name} received again: already ending, {o.jobs_text(self._table.unfinished)} left")
 
-    def on_cancel(self) -> None:
-        """Somebody canceled the workflow: jobs that still run end as canceled."""
+    def on_owner_changed(self, owner: str) -> None:
+        """Somebody took the workflow over, believing this supervisor gone: nothing is recorded any more, only ended."""
+        if self.ending is None or self.ending.why is not StopReason.OWNER_CHANGED:
+            self._begin_ending(StopReason.OWNER_CHANGED, f"the workflow belongs to {owner} now")
+
+    def on_cancel(self, allocations: Iterable[str] = ()) -> None:
+        """Somebody canceled the workflow, and these queued allocations: jobs that still run end as canceled.
+
+        Race: a cancel that goes through Slurm may come as a signal first and with its meaning a little later.
+        Test: test_supervision.py::test_a_signal_that_turns_out_to_be_a_cancel_is_recorded_as_one.
+        """
+        for slurm_job_id in allocations:
+            self.write(r.AllocationEnded(slurm_job_id, "canceled"))
         if not self.state.canceled:
             self.write(r.WorkflowCanceled(self.state.run_id))
         if self._some_compute_on:
             self._begin_ending(StopReason.CANCEL, "cancel")
+        elif self.ending is not None and self.ending.why is StopReason.SIGNAL:
+            self.ending = replace(self.ending, why=StopReason.CANCEL)
+            for job_id in list(self._phases):
+                self._feed(job_id, e.CancelNoted())
 
     def on_sample(self, job_id: JobId, memory_bytes: int, cpu_percent: float, at_limit: bool) -> None:
         """The sampler looked at a job's processes; ``at_limit``: they use more than the job asked for."""

@@ -27,11 +27,11 @@ def open_when_free(files: WorkflowFiles, command: str, say: Say) -> OpenWorkflow
     Raises:
         WorkflowBusy: another supervisor has it, or the other command held it for too long.
     """
-    limit = clock.monotonic() + (LONGEST if "SLURM_JOB_ID" in os.environ else 0.0)
+    limit = clock.monotonic() + (LONGEST if os.environ.get("SLURM_JOB_ID") else 0.0)
     told = False
     while True:
         try:
-            return open_workflow(files, command, say)
+            return open_workflow(files, command, say, patient=True)
         except WorkflowBusy:
             owner = read_owner(files.lock)
             if (owner is not None and owner.command == "run") or clock.monotonic() >= limit:

@@ -12,9 +12,9 @@ from torc_supervise.errors import TorcError, WorkflowBusy
 from torc_supervise.machine import records as r
 from torc_supervise.machine.state import WorkflowState
 from torc_supervise.machine.status import Ended, Status, StopReason
+from torc_supervise.operations import liveness
 from torc_supervise.operations.lookup import replay
 from torc_supervise.operations.opened import OpenWorkflow, files_seen
-from torc_supervise.posix.identity import Identity, may_be_alive
 from torc_supervise.store.layout import WorkflowFiles
 from torc_supervise.store.lock import read_owner
 from torc_supervise.workflow.actions import renumbered
@@ -114,15 +114,11 @@ def read_only(files: WorkflowFiles) -> WorkflowState:
         JournalError, TorcError: the journal cannot be read.
     """
     owner = read_owner(files.lock)
-    if owner is not None:
-        who = [Identity(owner.host, owner.boot_id, owner.pid, owner.start_ticks)]
-        if owner.keeper_pid is not None:
-            who.append(Identity(owner.host, owner.boot_id, owner.keeper_pid, owner.keeper_ticks))
-        if any(map(may_be_alive, who)):
-            raise WorkflowBusy(
-                f"the workflow belongs to {owner.describe()}",
-                "wait for it, or end it with 'torc-supervise cancel'",
-            )
+    if owner is not None and liveness.lives(owner):
+        raise WorkflowBusy(
+            f"the workflow belongs to {owner.describe()}",
+            "wait for it, or end it with 'torc-supervise cancel'",
+        )
     state = replay(files)
     for live in list(
         state.live.values()

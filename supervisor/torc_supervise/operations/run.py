@@ -136,7 +136,7 @@ def run(opened: OpenWorkflow, options: RunOptions, machine: Machine, say: Say) -
             loop.write_now()
             confirmed = _leave(loop, keeper, supervision.wall, say)
             wakeup.ignore_from_now_on()
-    code = EXIT_CODES[final] if confirmed else EXIT_OURS
+    code = EXIT_CODES[final] if confirmed and not keeper.disowned else EXIT_OURS
     allocation = machine.allocation
     return RunReport(
         state.workflow_id,

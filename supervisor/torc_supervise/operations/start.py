@@ -45,7 +45,8 @@ def run_new(
         TorcError: a job can never fit this machine, an input file is missing, the directory cannot be written.
     """
     machine = survey(options, say)
-    check_fit(workflow.jobs, machine.capacity, machine.time_left(options.time_limit))
+    here = filter(runs_in(workflow, options.scheduler), workflow.jobs)
+    check_fit(here, machine.capacity, machine.time_left(options.time_limit))
     missing = again.missing_inputs(workflow, files_seen(workflow))
     if missing and not force:
         raise again.missing_inputs_error(missing)
