@@ -156,7 +156,8 @@ def _say_how_to_go_on(started: Started, output: str) -> None:
     if report.unconfirmed:
         say(f"{report.unconfirmed} records were not confirmed to be on disk when it had to leave")
     if report.exit_code == EXIT_RESUME:
-        say(f"stopped early with work left; to go on: {command(f'run {report.workflow_id}', output)}")
+        how = "run" if report.slurm_job_id is None else "submit"
+        say(f"stopped early with work left; to go on: {command(f'{how} {report.workflow_id}', output)}")
     elif report.state.value == "failed":
         workflow = report.workflow_id
         say(

@@ -11,13 +11,14 @@ import errno
 import os
 import select
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from signal import SIGCONT, SIGKILL, Signals
 
 from torc_supervise.helpers import hunt
 from torc_supervise.machine import deadlines
 from torc_supervise.machine import records as r
 from torc_supervise.machine.deadlines import WallTime
+from torc_supervise.machine.limits import execution_of_steps
 from torc_supervise.machine.live import LiveAttempt
 from torc_supervise.machine.phases import Policy
 from torc_supervise.machine.state import WorkflowState
@@ -26,6 +27,7 @@ from torc_supervise.machine.step import LEFTOVER_GRACE, UNKILLABLE_AFTER
 from torc_supervise.posix import clock, procfs
 from torc_supervise.posix.groups import signal_group, signal_process
 from torc_supervise.posix.spawn import MACHINE_FULL
+from torc_supervise.posix.steps import signal_step
 from torc_supervise.workflow.model import ExecutionConfig, Job
 
 WHY = "supervisor_died"
@@ -43,15 +45,22 @@ class LastWill:
         write: Callable[[r.Record], None],
         say: Callable[[str], None],
         *,
+        earlier: Sequence[tuple[float, WallTime]] = (),
         look: bool = True,
         output: str | None = None,
     ) -> None:
         self._state, self._wall, self._write, self._say = state, wall, write, say
+        self._earlier = earlier  # what the end was before, each until a moment
         self._look = (
             look  # False: the jobs ran on another host or before a reboot, nothing of them can be here
         )
         self._output = output  # the output directory; None not to look for what is not on the books
         self._boot_offset = clock.boot_offset()
+        self._steps = state.supervisor is not None and state.supervisor.record.mode == "slurm"
+        self._signal_group = signal_step if self._steps else signal_group
+        self._execution = state.workflow.execution
+        if self._steps:
+            self._execution = execution_of_steps(self._execution)
 
     def execute(self) -> None:
         """Signal, wait, kill, record.  Bounded: by the grace, then by UNKILLABLE_AFTER."""
@@ -60,12 +69,13 @@ class LastWill:
         if attempts:
             self._say(f"the supervisor was killed: ending its {len(attempts)} running jobs")
         now = time.monotonic()
-        execution, kill_at = self._state.workflow.execution, {}
+        execution, kill_at = self._execution, {}
         for job_id, live in attempts.items():
             job = self._state.job(job_id)
             if live.asked_at is None and job.supports_termination:
                 self._ask(job, live)
-            kill_at[job_id] = kill_due(job, live, execution, self._wall, now)
+            walls = walls_since(live.asked_at, self._wall, self._earlier)
+            kill_at[job_id] = min(kill_due(job, live, execution, wall, now) for wall in walls)
         # Jobs that were started in the very moment of the parent's death; what left the group of a job stays with it.
         unrecorded = self._hunt(spared=attempts)
         killed: set[int] = set()
@@ -78,7 +88,7 @@ class LastWill:
                 if job_id in killed:
                     self._record(attempts.pop(job_id), Ended.UNKILLABLE)
                     continue
-                signal_group(attempts[job_id].started.pgid, SIGKILL)
+                self._signal_group(attempts[job_id].started.pgid, SIGKILL)
                 killed.add(job_id)
                 kill_at[job_id] = now + UNKILLABLE_AFTER
             if attempts:
@@ -122,7 +132,7 @@ class LastWill:
 
     def _ask(self, job: Job, live: LiveAttempt) -> None:
         """Send the first signal."""
-        signum = Signals[job.termination_signal or self._state.workflow.execution.termination_signal].value
+        signum = Signals[job.termination_signal or self._execution.termination_signal].value
         if job.signal_scope == "leader":
             signal_process(live.started.pid, signum)
         else:
@@ -172,6 +182,15 @@ class LastWill:
                 error="the supervisor was killed while it ran; its exit status is unknown",
             )
         )
+
+
+def walls_since(
+    asked_at: float | None, wall: WallTime, earlier: Sequence[tuple[float, WallTime]]
+) -> list[WallTime]:
+    """The ends that were reckoned with since a job was asked: none of them lengthens its grace (P6)."""
+    if asked_at is None:
+        return [wall]
+    return [wall, *(before for until, before in earlier if asked_at <= until)]
 
 
 def kill_due(job: Job, live: LiveAttempt, execution: ExecutionConfig, wall: WallTime, now: float) -> float:
