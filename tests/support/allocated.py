@@ -95,9 +95,12 @@ class Site:
 
     def said(self, job: str | None = None) -> str:
         """What the supervisor of an allocation has said."""
-        fields = self.cluster.job(job or self.jobs[-1])
-        paths = {Path(fields["StdOut"]), Path(fields["StdErr"])}
-        return "\n".join(path.read_text() for path in paths if path.exists())
+        job = job or self.jobs[-1]
+        paths = [
+            *self.directory.glob(f"slurm-{job}.out"),
+            *self.directory.glob(f"torc_output/slurm_output_wf1_sl{job}.[oe]"),
+        ]
+        return "\n".join(path.read_text() for path in paths)
 
     @property
     def journal(self) -> Journal:
