@@ -7,7 +7,16 @@ from typing import Annotated
 import typer
 
 from torc_supervise import __version__
-from torc_supervise_cli.commands import cancel, listing, logs, reinitialize, run, submit, validate
+from torc_supervise_cli.commands import (
+    cancel,
+    listing,
+    logs,
+    reinitialize,
+    run,
+    submit,
+    sync_status,
+    validate,
+)
 from torc_supervise_cli.options import FormatOption
 
 app = typer.Typer(
@@ -30,6 +39,7 @@ _COMMANDS = (
     ("reinitialize", reinitialize.reinitialize),
     ("reset-status", reinitialize.reset),
     ("cancel", cancel.cancel),
+    ("sync-status", sync_status.sync),
     ("validate", validate.validate),
     ("schema", validate.schema),
 )

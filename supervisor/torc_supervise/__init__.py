@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torc_supervise.operations.allocation_plan import SubmitOptions, advise
     from torc_supervise.operations.cancel import Canceled, cancel
     from torc_supervise.operations.listing import jobs, results, workflows
-    from torc_supervise.operations.logs import LogFile, Logs, content, follow, log_files
+    from torc_supervise.operations.logs import LogFile, Logs, batch_files, content, follow, log_files
     from torc_supervise.operations.lookup import look_up
     from torc_supervise.operations.opened import open_workflow
     from torc_supervise.operations.reinitialize import (
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         submit_new,
     )
     from torc_supervise.operations.surroundings import RunOptions
+    from torc_supervise.operations.sync import Synced, sync_status
     from torc_supervise.store.layout import DEFAULT_OUTPUT_DIRECTORY, find, workflow_ids
     from torc_supervise.workflow import Loaded, Plan, Problem, SpecError, json_schema, load, plan
     from torc_supervise.workflow.duration import parse_time_limit
@@ -73,12 +74,14 @@ __all__ = [
     "Status",
     "SubmitOptions",
     "Submitted",
+    "Synced",
     "TorcError",
     "UsageError",
     "Workflow",
     "WorkflowState",
     "__version__",
     "advise",
+    "batch_files",
     "cancel",
     "check_directory",
     "content",
@@ -102,6 +105,7 @@ __all__ = [
     "run_new",
     "submit_existing",
     "submit_new",
+    "sync_status",
     "take_over_ids",
     "workflow_ids",
     "workflows",
@@ -114,7 +118,7 @@ _HOMES = {
     "operations.listing": ("jobs", "results", "workflows"),
     "machine.state": ("WorkflowState",),
     "machine.status": ("Status",),
-    "operations.logs": ("LogFile", "Logs", "content", "follow", "log_files"),
+    "operations.logs": ("LogFile", "Logs", "batch_files", "content", "follow", "log_files"),
     "operations.lookup": ("look_up",),
     "operations.opened": ("open_workflow",),
     "operations.reinitialize": (
@@ -128,8 +132,9 @@ _HOMES = {
     "operations.reset": ("reset_status",),
     "operations.run": ("RunReport",),
     "operations.start": ("Started", "run_existing", "run_new"),
-    "operations.surroundings": ("RunOptions",),
     "operations.submit": ("Submitted", "dry_run", "submit_existing", "submit_new"),
+    "operations.surroundings": ("RunOptions",),
+    "operations.sync": ("Synced", "sync_status"),
     "store.layout": ("DEFAULT_OUTPUT_DIRECTORY", "find", "workflow_ids"),
     "workflow": ("Loaded", "Plan", "Problem", "SpecError", "json_schema", "load", "plan"),
     "workflow.duration": ("parse_time_limit",),

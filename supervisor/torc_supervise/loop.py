@@ -26,7 +26,7 @@ from torc_supervise.posix.escaped import end_escaped
 from torc_supervise.posix.kernel import Kernel
 from torc_supervise.posix.reap import LOOK_AGAIN_AFTER, NotNowError, Sweep
 from torc_supervise.posix.spawn import SpawnFailedError, SpawnRefusedError
-from torc_supervise.posix.wakeup import Wakeup
+from torc_supervise.posix.wakeup import NUDGE, Wakeup
 from torc_supervise.workflow.model import JobId
 
 STARTS_PER_TURN = 8
@@ -166,9 +166,11 @@ class Loop:
         raised = self._wakeup.take()
         if signal.SIGCHLD in raised:
             self._children_changed = True
+        if set(raised) - {signal.SIGCHLD, signal.SIGCONT}:
+            self._keeper.look_for_requests()  # a termination signal as well: it may be meant as a cancel
         if self._signals_first and signal.SIGCONT in raised:
             self._hold_until = self._kernel.monotonic() + TERM_FOLLOWS_WITHIN
-        received = [signum for signum in raised if signum not in (signal.SIGCHLD, signal.SIGCONT)]
+        received = [signum for signum in raised if signum not in (signal.SIGCHLD, signal.SIGCONT, NUDGE)]
         if received:
             self._hold_until = -NEVER
             self._signals += received
@@ -204,7 +206,9 @@ class Loop:
                     answer = messages.body(line)
                     self._supervision.on_chore_done(answer["chore_id"], answer["answer"])
                 case b"C":
-                    self._supervision.on_cancel()
+                    self._supervision.on_cancel(messages.body(line))
+                case b"O":
+                    self._supervision.on_owner_changed(messages.body(line))
                 case b"W":
                     warning = messages.body(line)
                     self._warn(warning["code"], warning["message"])
@@ -368,7 +372,7 @@ class Loop:
         supervision.at(self._kernel.monotonic(), self._kernel.wall())
         try:
             pid = self._launcher.launch(
-                self._kernel, job, supervision.state.run_id, order.attempt_id, order.gpus
+                self._kernel, job, supervision.state.run_id, order.attempt_id, order.placement
             )
         except SpawnRefusedError as error:
             supervision.on_spawn_refused(job.job_id, error.errno)

@@ -167,7 +167,7 @@ def test_what_sbatch_refuses_is_shown_as_it_says_it(desk: Desk) -> None:
     script = desk.directory / "torc_output" / "workflows" / "1" / "slurm_wf1_1.sh"
     assert f"sbatch refused {script}:" in done.stderr
     assert "sbatch: error: Batch job submission failed: Invalid feature specification" in done.stderr
-    assert "'torc-supervise submit 1' tries again" in done.stderr
+    assert "mend the slurm_schedulers entry 'main' in the file" in done.stderr
     assert script.exists()
     # The way out that it names:
     assert desk.torc("reinitialize", "1", "--spec", desk.training()).returncode == 0
@@ -196,6 +196,19 @@ def test_a_running_workflow_is_refused(desk: Desk) -> None:
     refused = desk.torc("submit", "1")
     assert refused.returncode == 2
     assert f"Slurm job {job}" in refused.stderr
+
+
+def test_a_job_that_slurm_will_start_again_is_in_the_way(desk: Desk) -> None:
+    """Requeued: its supervisor has left, and the job of the same id waits for its next start."""
+    text = TRAINING.replace("EXTRA", "--requeue").replace("pwd > where", "pwd > where; sleep 1000")
+    job = desk.submit_one(desk.write(text))
+    desk.cluster.wait(lambda: desk.events("job_started"), "no job was started")
+    desk.cluster.scontrol("requeuehold", job)
+    desk.cluster.wait(lambda: desk.events("run_ended"), "the supervisor has not left")
+    desk.cluster.wait(lambda: desk.cluster.state(job) == "PENDING", "it was not requeued")
+    refused = desk.torc("submit", "1")
+    assert refused.returncode == 2
+    assert f"has an allocation already: Slurm job {job} is PENDING" in refused.stderr
 
 
 # -- going on -----------------------------------------------------------------------------------------------------
@@ -264,6 +277,9 @@ def test_waiting_for_a_controller_can_be_interrupted(desk: Desk) -> None:
         said += line
     submit.send_signal(signal.SIGINT)
     _, rest = submit.communicate(timeout=LIMIT)
-    assert (submit.returncode, rest) == (130, "")
+    assert submit.returncode == 130
+    assert (
+        rest == "torc-supervise: workflow 1 is there; 'torc-supervise submit 1' goes on with submitting it\n"
+    )
     desk.cluster.start_controller()
     assert desk.cluster.wait_for_end(desk.submit_one("1")) == "COMPLETED", "the workflow is free, and goes on"

@@ -134,6 +134,13 @@ def test_the_scheduler_can_be_chosen(cli: Cli) -> None:
     assert "#SBATCH --time=1:00:00" in done.out
 
 
+def test_ways_to_go_on_include_submitting(cli: Cli) -> None:
+    cli.write("w.yaml", SPEC.replace('command: "true"\n    depends', "command: exit 1\n    depends"))
+    assert cli.run("run", "w.yaml").code == 1
+    said = cli.run("reset-status", "1").out
+    assert "to run them: torc-supervise run 1, or torc-supervise submit 1 to queue an allocation" in said
+
+
 def test_all_that_is_wrong_is_said_at_once_and_validate_says_it_too(cli: Cli) -> None:
     cli.write(
         "w.yaml",
@@ -180,3 +187,29 @@ def test_options_of_ours_are_refused_where_they_stand(cli: Cli) -> None:
         in done.err
     )
     assert "slurm_defaults.error: 'error' cannot be given" in done.err
+
+
+def test_a_job_waits_for_the_allocation_that_it_is_bound_to(cli: Cli) -> None:
+    cli.write(
+        "w.yaml",
+        """
+name: bound
+jobs:
+  - {name: anywhere, command: "true"}
+  - {name: here, command: "true", scheduler: small}
+  - {name: elsewhere, command: "true", scheduler: large, resource_requirements: {num_cpus: 9999, memory: 1m}}
+slurm_schedulers: [{name: small, account: a}, {name: large, account: a, extra: --exclusive}]
+actions:
+  - {trigger_type: on_workflow_start, action_type: schedule_nodes, scheduler_type: slurm, scheduler: small}
+  - trigger_type: on_jobs_ready
+    jobs: [elsewhere]
+    action_type: schedule_nodes
+    scheduler_type: slurm
+    scheduler: large
+""",
+    )
+    assert cli.run("submit", "w.yaml", "--dry-run").code == 0, "what is too large for one fits the other"
+    done = cli.run("run", "w.yaml", "--scheduler", "small", "-f", "json")
+    assert done.code == 75
+    assert (done.json["jobs_by_status"]["completed"], done.json["jobs_by_status"]["ready"]) == (2, 1)
+    assert cli.run("run", "1", "--scheduler", "large", "--max-parallel-jobs", "1").code == 0

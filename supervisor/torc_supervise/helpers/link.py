@@ -44,6 +44,7 @@ class KeeperLink:
         self._told_to_leave = False
         self.pid = 0
         self.gone = False
+        self.disowned = False  # somebody has taken the workflow over: no keeper writes for us any more
         self.channel = self._fork(())
 
     # -- saying ---------------------------------------------------------------------------------------------
@@ -80,6 +81,10 @@ class KeeperLink:
         self._questions[job.job_id] = question
         self.channel.send(messages.line("V", asdict(question)))
 
+    def look_for_requests(self) -> None:
+        """Somebody may have left a request to cancel.  A new keeper looks by itself."""
+        self.channel.send(b"Q\n")
+
     def move_end(self, wall: WallTime) -> None:
         """The end of the allocation is another one; the last will reckons with it."""
         earlier = (*self._setup.earlier, (time.monotonic(), self._setup.wall))
@@ -108,6 +113,8 @@ class KeeperLink:
                 continue
             if line.startswith(b"V"):
                 self._questions.pop(messages.body(line)["job_id"], None)
+            elif line.startswith(b"O"):
+                self.disowned = True
             elif line.startswith(b"X"):
                 chore_id = messages.body(line)["chore_id"]
                 self._chores.pop(chore_id, None)
@@ -116,7 +123,8 @@ class KeeperLink:
 
     @property
     def unconfirmed(self) -> int:
-        return len(self._unconfirmed)
+        """Records that may still become durable."""
+        return 0 if self.disowned else len(self._unconfirmed)
 
     def _confirm(self, seq: int) -> None:
         self.confirmed = max(self.confirmed, seq)
@@ -129,7 +137,7 @@ class KeeperLink:
         """It was collected, and heard out.  Sets ``gone`` where it may stay dead: it left, with everything written."""
         self.pid = 0
         self.channel.close()
-        self.gone = self._told_to_leave and not self._unconfirmed
+        self.gone = self.disowned or (self._told_to_leave and not self._unconfirmed)
         if self.gone:
             control.remove(self._setup.control)  # on a local disk; there only where it was killed
 

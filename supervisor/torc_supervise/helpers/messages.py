@@ -13,7 +13,9 @@ letter  direction           meaning
 ``X``   both, keeper        a chore: ``chore_id``, ``kind``, ``body``; what it came to: ``chore_id``, ``answer``
 ``E``   parent -> keeper    the end is another one: ``since``, ``end`` (null: none), ``headroom``, ``grace_scale``
 ``A``   keeper -> parent    records up to this number are durable
-``C``   keeper -> parent    somebody asked over the control socket to cancel the workflow
+``Q``   parent -> keeper    a signal came: look whether somebody has left a request to cancel
+``C``   keeper -> parent    somebody asked to cancel the workflow: ids of queued allocations that were canceled
+``O``   keeper -> parent    the workflow has another owner now: who; nothing is written any more
 ``W``   keeper -> parent    a warning: ``code`` and ``message``
 ``J``   parent -> sampler   watch a job: ``job_id``, ``pid``, ``limit`` in bytes or null
 ``D``   parent -> sampler   a job is over: its id

@@ -36,9 +36,12 @@ class SpawnFailed:
 
 @dataclass(frozen=True, slots=True)
 class LeaderExited:
-    """The leader is a zombie that nobody has collected; ``members`` of its group are still alive."""
+    """The leader is a zombie that nobody has collected; ``members`` of its group are still alive.
 
-    exit: Exit
+    ``exit``: None where the leader stood for a job step and nobody knows how that ended.
+    """
+
+    exit: Exit | None
     members: int
 
 
@@ -69,6 +72,11 @@ class KillAsked:
     """End it at once."""
 
     why: StopReason
+
+
+@dataclass(frozen=True, slots=True)
+class CancelNoted:
+    """The workflow was canceled after a signal had asked for its end: that signal was the cancel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +126,7 @@ Event = (
     | Reaped
     | StopAsked
     | KillAsked
+    | CancelNoted
     | LeavingAsked
     | EndMoved
     | ClockReached

@@ -96,6 +96,16 @@ def _stop_again(phase: p.Terminating, event: e.StopAsked, now: float) -> Step:
     return replace(phase, kill_at=min(phase.kill_at, event.kill_at)), ()
 
 
+def _note_cancel(phase: p.Terminating | p.Killing, event: e.CancelNoted, now: float) -> Step:
+    return (replace(phase, why=StopReason.CANCEL) if phase.why is StopReason.SIGNAL else phase), ()
+
+
+def _note_cancel_late(phase: p.Reaping | p.Verifying, event: e.CancelNoted, now: float) -> Step:
+    if phase.outcome.why is not StopReason.SIGNAL:
+        return phase, ()
+    return replace(phase, outcome=replace(phase.outcome, why=StopReason.CANCEL)), ()
+
+
 # -- another end --------------------------------------------------------------------------------------------
 
 
@@ -159,6 +169,8 @@ def _verifying_clock(phase: p.Verifying, event: e.ClockReached, now: float) -> S
 
 
 def _running_exited(phase: p.Running, event: e.LeaderExited, now: float) -> Step:
+    if event.exit is None:  # the leader of a job step, which is alone in its group
+        return _reap(phase, p.Outcome(None, now, StopReason.STEP_LOST))
     if event.members == 0:
         return _reap(phase, p.Outcome(event.exit, now))
     kill_at = min(now + LEFTOVER_GRACE, phase.ask_kill_at)  # gone before the allocation is
@@ -261,10 +273,12 @@ HANDLED: dict[tuple[type[p.Phase], type[e.Event]], Callable[[Any, Any, float], S
     (p.Running, e.LeaderExited): _running_exited,
     (p.Terminating, e.StopAsked): _stop_again,
     (p.Terminating, e.KillAsked): _kill,
+    (p.Terminating, e.CancelNoted): _note_cancel,
     (p.Terminating, e.EndMoved): _terminating_moved,
     (p.Terminating, e.ClockReached): _terminating_clock,
     (p.Terminating, e.LeaderExited): _stopping_exited,
     (p.Terminating, e.GroupChanged): _stopping_changed,
+    (p.Killing, e.CancelNoted): _note_cancel,
     (p.Killing, e.ClockReached): _killing_clock,
     (p.Killing, e.LeaderExited): _stopping_exited,
     (p.Killing, e.GroupChanged): _stopping_changed,
@@ -273,7 +287,9 @@ HANDLED: dict[tuple[type[p.Phase], type[e.Event]], Callable[[Any, Any, float], S
     (p.Lingering, e.EndMoved): _lingering_moved,
     (p.Lingering, e.ClockReached): _lingering_clock,
     (p.Lingering, e.GroupChanged): _lingering_changed,
+    (p.Reaping, e.CancelNoted): _note_cancel_late,
     (p.Reaping, e.Reaped): _reaped,
+    (p.Verifying, e.CancelNoted): _note_cancel_late,
     (p.Verifying, e.Verified): _verified,
     (p.Verifying, e.ClockReached): _verifying_clock,
     (p.Verifying, e.LeavingAsked): _verifying_leaving,
@@ -291,6 +307,7 @@ def _ignored() -> dict[tuple[type[p.Phase], type[e.Event]], str]:
     reasons: dict[type[e.Event], str] = {
         e.StopAsked: _LATE,
         e.KillAsked: _LATE,
+        e.CancelNoted: "nobody has asked it to end, or its end is recorded",
         e.ClockReached: "no deadline of its own",
         e.LeavingAsked: _NO_LIMIT,
         e.EndMoved: _NO_LIMIT,

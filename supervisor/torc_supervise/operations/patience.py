@@ -31,7 +31,7 @@ def open_when_free(files: WorkflowFiles, command: str, say: Say) -> OpenWorkflow
     told = False
     while True:
         try:
-            return open_workflow(files, command, say)
+            return open_workflow(files, command, say, patient=True)
         except WorkflowBusy:
             owner = read_owner(files.lock)
             if (owner is not None and owner.command == "run") or clock.monotonic() >= limit:

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from torc_supervise.errors import EXIT_OK
+from torc_supervise.machine import records as r
+from torc_supervise.machine.allocations import Allocation, AllocationState
 from torc_supervise.machine.orders import jobs_text
 from torc_supervise.machine.state import WorkflowState
 from torc_supervise.machine.status import SETTLED, Status, StopReason
@@ -14,6 +17,7 @@ from torc_supervise.operations.fit import check_fit
 from torc_supervise.operations.opened import OpenWorkflow, create_workflow, files_seen
 from torc_supervise.operations.patience import open_when_free
 from torc_supervise.operations.run import EXIT_CODES, RunReport, run
+from torc_supervise.operations.steps import place_jobs
 from torc_supervise.operations.surroundings import RunOptions, survey
 from torc_supervise.store import layout, view
 from torc_supervise.workflow.model import Job, Workflow
@@ -41,8 +45,9 @@ def run_new(
     Raises:
         TorcError: a job can never fit this machine, an input file is missing, the directory cannot be written.
     """
-    machine = survey(options, say)
-    check_fit(workflow.jobs, machine.capacity, machine.time_left(options.time_limit))
+    machine = place_jobs(survey(options, say), workflow, options, say)
+    here = filter(runs_in(workflow, options.scheduler), workflow.jobs)
+    check_fit(here, machine.capacity, machine.time_left(options.time_limit))
     missing = again.missing_inputs(workflow, files_seen(workflow))
     if missing and not force:
         raise again.missing_inputs_error(missing)
@@ -63,7 +68,12 @@ def run_existing(
     with open_when_free(files, "run", say) as opened:
         state = opened.state
         again.check_directory(state, force)
-        machine = survey(options, say)
+        machine = place_jobs(survey(options, say), state.workflow, options, say)
+        here = state.allocations.get(machine.allocation.job_id) if machine.allocation is not None else None
+        if state.canceled and here is not None and here.state is AllocationState.QUEUED:
+            # It was queued before; only 'submit' and 'reinitialize' revive a workflow that somebody canceled.
+            say(f"workflow {workflow_id} was canceled: nothing is to be run")
+            return _started(opened, _nothing_to_run(opened, here), {}, created=False)
         found = again.plan_reinitialize(state)
         plan = found if needs_reinitialize(state) else None
         if plan is None and found.reset:
@@ -79,7 +89,7 @@ def run_existing(
             say(f"run {state.run_id} of workflow {workflow_id} '{state.workflow.name}': {summary(reset)}")
         if not state.counts[Status.READY]:
             say(f"nothing of workflow {workflow_id} is left to run")
-            return _started(opened, _nothing_to_run(state), reset, created=False)
+            return _started(opened, _nothing_to_run(opened, here), reset, created=False)
         return _started(opened, run(opened, options, machine, say), reset, created=False)
 
 
@@ -97,9 +107,14 @@ def still_to_run(state: WorkflowState, plan: again.ReinitializePlan | None) -> l
     ]
 
 
-def _nothing_to_run(state: WorkflowState) -> RunReport:
-    outcome = state.outcome()
-    return RunReport(state.workflow_id, state.run_id, outcome, EXIT_CODES[outcome], dict(state.counts))
+def _nothing_to_run(opened: OpenWorkflow, here: Allocation | None) -> RunReport:
+    """An allocation that finds nothing to do has not failed, whatever the workflow came to."""
+    state, outcome = opened.state, opened.state.outcome()
+    if here is not None and here.state is AllocationState.QUEUED:
+        opened.append(r.AllocationEnded(here.slurm_job_id, "finished", "it found nothing to do"))
+        opened.write_snapshot()
+    code = EXIT_CODES[outcome] if here is None else EXIT_OK
+    return RunReport(state.workflow_id, state.run_id, outcome, code, dict(state.counts))
 
 
 def by_name(state: WorkflowState, plan: again.ReinitializePlan) -> dict[str, str]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from torc_supervise.errors import WorkflowBusy
 from torc_supervise.machine import records as r
+from torc_supervise.machine.allocations import AllocationState
 from torc_supervise.machine.orders import jobs_text
 from torc_supervise.machine.state import WorkflowState
 from torc_supervise.machine.status import Status
@@ -29,7 +30,7 @@ from torc_supervise.operations.opened import OpenWorkflow, create_workflow, file
 from torc_supervise.operations.start import by_name, needs_reinitialize, still_to_run, summary
 from torc_supervise.slurm import batch, jobs, submission
 from torc_supervise.slurm.batch import BatchScript
-from torc_supervise.slurm.commands import SlurmError, find, patiently
+from torc_supervise.slurm.commands import SlurmRefused, SlurmUnreachable, find, patiently
 from torc_supervise.store import layout
 from torc_supervise.store.layout import WorkflowFiles
 from torc_supervise.workflow.model import Job, Workflow
@@ -75,12 +76,7 @@ def submit_new(workflow: Workflow, output: str, options: SubmitOptions, say: Say
         number = opened.state.workflow_id
         opened.write_snapshot()
         say(f"workflow {number} '{workflow.name}': {jobs_text(len(workflow.jobs))}")
-        try:
-            queued = _queue(opened, wanted, workflow.jobs, say)
-        except SlurmError as error:
-            way = f"workflow {number} is there: 'torc-supervise submit {number}' tries again, "
-            way += f"'torc-supervise reinitialize {number} --spec FILE' takes a mended file over before that"
-            raise type(error)(error.message, way, said=error.said) from error
+        queued = _queue(opened, wanted, workflow.jobs, os.getcwd(), say)
         return Submitted(number, workflow.name, True, queued)
 
 
@@ -119,7 +115,7 @@ def submit_existing(output: str, workflow_id: int, options: SubmitOptions, say: 
             say(f"run {state.run_id} of workflow {workflow_id} '{state.workflow.name}': {summary(reset)}")
         if not state.counts[Status.READY]:
             return Submitted(workflow_id, state.workflow.name, False, reset=reset)
-        queued = _queue(opened, wanted, left, say)
+        queued = _queue(opened, wanted, left, _directory(state, options.force), say)
         return Submitted(workflow_id, state.workflow.name, False, queued, reset)
 
 
@@ -136,7 +132,7 @@ def dry_run(source: Workflow | int, output: str, options: SubmitOptions, say: Sa
         workflow = state.workflow
         plan = again.plan_reinitialize(state) if needs_reinitialize(state) else None
         left: Sequence[Job] = still_to_run(state, plan)
-        directory = _directory(state)
+        directory = _directory(state, options.force)
     else:
         workflow, left, directory = source, source.jobs, os.getcwd()
         files = layout.next_files(output)
@@ -165,17 +161,26 @@ def _need_slurm() -> None:
 
 
 def _queue(
-    opened: OpenWorkflow, wanted: Sequence[Wanted], left: Sequence[Job], say: Say
+    opened: OpenWorkflow, wanted: Sequence[Wanted], left: Sequence[Job], directory: str, say: Say
 ) -> tuple[SubmittedAllocation, ...]:
-    state, files = opened.state, opened.files
+    state, files, number = opened.state, opened.files, opened.state.workflow_id
     queued: list[SubmittedAllocation] = []
     for one in wanted:
         own = jobs_of(state.workflow, one.scheduler, left)
-        script = batch.write_script(
-            state.workflow, files, _directory(state), one.scheduler, own, one.settings
-        )
+        script = batch.write_script(state.workflow, files, directory, one.scheduler, own, one.settings)
         after = queued[-1].slurm_job_id if queued else None
-        answer = submission.submit(script, say, after=after)
+        try:
+            answer = submission.submit(script, say, after=after)
+        except SlurmRefused as error:
+            raise SlurmRefused(
+                error.message,
+                f"mend the slurm_schedulers entry '{script.scheduler}' in the file, take it over with "
+                f"'torc-supervise reinitialize {number} --spec FILE', then 'torc-supervise submit {number}'",
+                said=error.said,
+            ) from error
+        except (SlurmUnreachable, KeyboardInterrupt):
+            say(f"workflow {number} is there; 'torc-supervise submit {number}' goes on with submitting it")
+            raise
         done = _allocation(files, answer.slurm_job_id, script.scheduler, script.path, script.name, after)
         _record(opened, done, one.settings.auto_resubmit, answer.cluster)
         queued.append(done)
@@ -218,8 +223,10 @@ def refuse_second(opened: OpenWorkflow, say: Say) -> None:
         SlurmError: Slurm does not say.
     """
     queued = opened.state.allocations.queued
-    seen = patiently(lambda: jobs.look(found.slurm_job_id for found in queued), say)
-    alive = []
+    # One whose supervisor has left is over, but for Slurm's own requeueing: then it waits for its next start.
+    ended = [one for one in opened.state.allocations if one.state is AllocationState.ENDED][-1:]
+    seen = patiently(lambda: jobs.look(found.slurm_job_id for found in (*queued, *ended)), say)
+    alive = [job for one in ended if (job := seen.get(one.slurm_job_id)) is not None and job.is_queued]
     for found in queued:
         job = seen.get(found.slurm_job_id)
         if job is not None and (job.is_queued or job.is_running):
@@ -270,5 +277,6 @@ def _record(opened: OpenWorkflow, done: SubmittedAllocation, auto_resubmit: int,
     opened.write_snapshot()
 
 
-def _directory(state: WorkflowState) -> str:
-    return state.directory or os.getcwd()
+def _directory(state: WorkflowState, force: bool) -> str:
+    """Where the supervisor is to run: --force from elsewhere means there."""
+    return os.getcwd() if force or state.directory is None else state.directory

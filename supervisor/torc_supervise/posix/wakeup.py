@@ -14,10 +14,15 @@ from types import FrameType, TracebackType
 
 TERMINATION_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
+NUDGE = signal.SIGURG
+"""Says "look whether somebody has left a request" (store.requests).  Of the signals that Slurm can send it is the one
+that does nothing to a program which does not know it."""
+
 # What a terminal, a shell's limits or somebody's alarm sends to every process of ours.  A helper that ended or stopped
 # with them could not do its duty: after Ctrl-\ the parent is dead, and its jobs are the keeper's.
 _NOT_FOR_HELPERS = (
     *TERMINATION_SIGNALS,
+    NUDGE,
     *(signal.SIGQUIT, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGALRM, signal.SIGXCPU),
 )
 
@@ -30,7 +35,12 @@ class Wakeup:
     """
 
     def __init__(self, *, continued: bool = False) -> None:
-        self._signals = (signal.SIGCHLD, *TERMINATION_SIGNALS, *((signal.SIGCONT,) if continued else ()))
+        self._signals = (
+            signal.SIGCHLD,
+            NUDGE,
+            *TERMINATION_SIGNALS,
+            *((signal.SIGCONT,) if continued else ()),
+        )
         self._raised: dict[int, bool] = {}
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)

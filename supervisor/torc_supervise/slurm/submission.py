@@ -110,7 +110,7 @@ def _sbatch(script: BatchScript, after: str | None) -> Queued:
         said = run(argv, environment=environment_of(script))
     except SlurmRefused as error:
         raise SlurmRefused(
-            f"sbatch refused {script.path}:\n{_indented(error.message)}", _way_out(script), said=error.said
+            f"sbatch refused {script.path}:\n{_indented(error.message)}", said=error.said
         ) from error
     for line in reversed(said.splitlines()):  # a site's own words may stand before it
         if match := _ANSWER.fullmatch(line.strip()):
@@ -133,10 +133,6 @@ def environment_of(script: BatchScript) -> dict[str, str]:
             if name.startswith("SLURM_") and name not in _SLURM_SETTINGS:
                 del environment[name]
     return environment
-
-
-def _way_out(script: BatchScript) -> str:
-    return f"mend its slurm_schedulers entry '{script.scheduler}'"
 
 
 def _indented(text: str) -> str:

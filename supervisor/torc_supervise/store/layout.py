@@ -42,6 +42,16 @@ class WorkflowFiles:
         return os.path.join(self.output, f"slurm_output_wf{self.workflow_id}_sl{slurm_job_id}.{suffix}")
 
     @property
+    def cancel_request(self) -> str:
+        """See :mod:`torc_supervise.store.requests`."""
+        return os.path.join(self.directory, "cancel_request")
+
+    @property
+    def actions_log(self) -> str:
+        """What the commands of actions write to stdout and stderr."""
+        return os.path.join(self.directory, "actions.log")
+
+    @property
     def stdio_directory(self) -> str:
         return os.path.join(self.output, "job_stdio")
 

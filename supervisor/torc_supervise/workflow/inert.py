@@ -10,7 +10,6 @@ from torc_supervise.workflow.report import Report
 # Pattern of a field path -> how the warning calls it.  ``[]`` stands for every item of a list, ``=value`` for a
 # field of that value only.  Delete the line when the field does something.
 NOT_ACTED_ON: dict[str, str] = {
-    "actions": "actions",
     "failure_handlers": "failure_handlers",
     "jobs[].failure_handler": "failure_handler",
     "resource_monitor.generate_plots": "resource_monitor.generate_plots",
@@ -18,9 +17,6 @@ NOT_ACTED_ON: dict[str, str] = {
     "resource_monitor.compute_node": "resource_monitor.compute_node",
     "resource_monitor.granularity=time_series": "resource_monitor.granularity: time_series",
     "resource_monitor.jobs.granularity=time_series": "resource_monitor.jobs.granularity: time_series",
-    "execution_config.mode=slurm": "execution_config.mode: slurm",
-    "execution_config.srun_termination_signal": "execution_config.srun_termination_signal",
-    "execution_config.enable_cpu_bind": "execution_config.enable_cpu_bind",
     "execution_config.srun_mpi": "execution_config.srun_mpi",
     "execution_config.staggered_start": "execution_config.staggered_start",
     "compute_node_expiration_buffer_seconds": "compute_node_expiration_buffer_seconds",
