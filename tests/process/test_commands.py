@@ -98,8 +98,8 @@ def test_the_first_failure_is_the_last_command(shop: Shop) -> None:
     ("command", "fields", "message"),
     [
         ("kill -9 $$", {}, "died of signal 9"),
-        ("true", {"directory": "/nonexistent"}, "exit code 125"),
-        ("true", {"log": "/nonexistent/log"}, "exit code 125"),
+        ("true", {"directory": "/proc/none"}, "exit code 125"),
+        ("true", {"log": "/proc/none/log"}, "exit code 125"),
         ("true\0", {}, "cannot be started"),
         ("if", {}, "exit code 2"),
     ],
