@@ -114,6 +114,18 @@ def test_no_progress_stops_the_chain_and_says_so(cluster: Cluster, tmp_path: Pat
     assert place.queue() == []
 
 
+def test_a_controller_that_is_away_at_the_end_is_tried_again(cluster: Cluster, tmp_path: Path) -> None:
+    place = Place(cluster, tmp_path, COUNTS.format(target=1))
+    place.submit("--auto-resubmit", "1")
+    place.said.expect(1, "at 0")
+    cluster.stop_controller()
+    cluster.wait(lambda: place.events("job_ended"), "the job does not end")
+    assert len(place.events("allocation_submitted")) == 1
+    cluster.start_controller()
+    assert place.wait_for_runs(2) == ["terminated", "completed"]
+    assert [entry["why"] for entry in place.events("allocation_submitted")] == ["submit", "auto_resubmit"]
+
+
 def test_scancel_is_not_followed_by_another(cluster: Cluster, tmp_path: Path) -> None:
     place = Place(cluster, tmp_path, COUNTS.format(target=2), extra="--signal=B:TERM@5")
     job = place.submit("--auto-resubmit", "5")
@@ -156,6 +168,7 @@ def test_a_queued_allocation_that_is_not_needed_any_more_is_canceled(
     assert [(e["slurm_job_id"], e["how"]) for e in place.events("allocation_ended")] == [
         (queued["slurm_job_id"], "canceled")
     ]
+    cluster.wait_for_end(job)
     assert cluster.wait_for_end(queued["slurm_job_id"]) == "CANCELLED"
     assert place.queue() == []
 

@@ -106,8 +106,6 @@ def test_a_node_that_is_declared_down(site: Site) -> None:
     site.cluster.wait_until(job, "NODE_FAIL")
     site.cluster.wait(lambda: not site.cluster.leftovers(), "something is left on the node")
     site.assert_saved()
-    site.cluster.resume("node3")
-    site.go_on()
 
 
 # -- the limit is another one -----------------------------------------------------------------------------------
@@ -152,7 +150,6 @@ def test_slurmctld_is_out_of_reach_at_the_start(site: Site) -> None:
     site.cluster.scancel(job)
     site.wait_for_end()
     site.assert_saved()
-    assert "slurm_unreachable" in site.journal.warnings()
 
 
 def test_slurmctld_is_out_of_reach_at_the_end(site: Site) -> None:

@@ -237,6 +237,13 @@ def test_p12_slurm_is_waited_for_while_there_is_time_and_no_longer() -> None:
     assert world.warnings() == ["not_resubmitted"]
 
 
+def test_p12_a_file_system_that_hangs_at_a_checkpoint_is_not_waited_for_without_end() -> None:
+    world = office(FORGETS).until(920.0)
+    world.finish(within=END - RESERVE - 920.0)
+    assert world.warnings() == ["not_resubmitted"]
+    assert "whether a checkpoint was saved" in world.of(r.Warned)[0].message
+
+
 # -- what is not needed any more ------------------------------------------------------------------------------------
 
 WAITS = r.AllocationSubmitted("9", "action", "gpu", after="7")

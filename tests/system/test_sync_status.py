@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 from support import waiting
@@ -19,7 +20,7 @@ def kill_all_of_it(cli: Cli) -> None:
     waiting.wait_until(lambda: any(e["event"] == "job_started" for e in cli.events()), "not recorded")
     family = [started.process.pid, *waiting.children_of(started.process.pid)]
     for pid in family:
-        waiting.kill_all([pid], signal.SIGSTOP)  # so that none can react to the end of another
+        os.kill(pid, signal.SIGSTOP)  # so that none can react to the end of another
     waiting.kill_all(family)
     for pid in family:
         waiting.wait_for_end(pid)

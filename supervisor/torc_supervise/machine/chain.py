@@ -115,7 +115,10 @@ class Chain(Errand):
             self._question, self._ask_at = None, NEVER
             if not self._decided:
                 self._decided = True
-                desk.warn("not_resubmitted", self._stops("Slurm does not say what the signal meant"))
+                why = "nobody could say in time whether a checkpoint was saved"
+                if self._end is not None:
+                    why = "Slurm does not say what the signal meant"
+                desk.warn("not_resubmitted", self._stops(why))
         self._update()
 
     def on_chore_done(self, desk: Desk, chore_id: int, answer: Answer) -> None:
@@ -158,9 +161,7 @@ class Chain(Errand):
                 self._look(desk)
         elif self._idle:
             self._decided = True
-            why = (
-                "in this allocation no job completed and no checkpoint was saved, so none is queued after it"
-            )
+            why = "in this allocation no job completed and no checkpoint was saved"
             desk.warn("no_progress", self._stops(why))
 
     def _ended_by_time(self, desk: Desk) -> bool | None:

@@ -26,14 +26,14 @@ def expand(text: str) -> list[str]:
 def compress(names: Iterable[str]) -> str:
     """["n1", "n2", "n3", "m1"] -> "n[1-3],m1".  Names keep their order; only neighbours are joined."""
     parts: list[str] = []
-    for (prefix, width), group in itertools.groupby(names, _stem):
-        members = list(group)
-        if width == 0:
-            parts += members
+    for prefix, group in itertools.groupby(map(_split, names), lambda split: split[0]):
+        numbers = [number for _, number in group]
+        if prefix is None:
+            parts += numbers
             continue
-        ranges = list(_ranges([int(name[len(prefix) :]) for name in members], width))
-        single = len(ranges) == 1 and "-" not in ranges[0]
-        parts.append(f"{prefix}{ranges[0]}" if single else f"{prefix}[{','.join(ranges)}]")
+        ranges = list(_ranges(numbers))
+        alone = len(numbers) == 1
+        parts.append(f"{prefix}{numbers[0]}" if alone else f"{prefix}[{','.join(ranges)}]")
     return ",".join(parts)
 
 
@@ -78,22 +78,17 @@ def _numbers(ranges: str) -> Iterator[str]:
         yield from (str(number).zfill(len(first)) for number in range(int(first), int(last) + 1))
 
 
-def _stem(name: str) -> tuple[str, int]:
-    """What joins names: the part before the last number, and the number's width where it is padded.
-
-    Width 0 for a name without a number at its end, -1 for numbers that are not padded.
-    """
+def _split(name: str) -> tuple[str | None, str]:
+    """Prefix and number at the end; None and the name where there is no number."""
     match = _NUMBERED.fullmatch(name)
-    if match is None:
-        return name, 0
-    return match[1], len(match[2]) if match[2].startswith("0") and len(match[2]) > 1 else -1
+    return (None, name) if match is None else (match[1], match[2])
 
 
-def _ranges(numbers: list[int], width: int) -> Iterator[str]:
+def _ranges(numbers: list[str]) -> Iterator[str]:
     begin = 0
     for position in range(1, len(numbers) + 1):
-        if position < len(numbers) and numbers[position] == numbers[position - 1] + 1:
+        first, last = numbers[begin], numbers[position - 1]
+        if position < len(numbers) and numbers[position] == str(int(last) + 1).zfill(len(first)):
             continue
-        first, last = (str(n).zfill(width) for n in (numbers[begin], numbers[position - 1]))
-        yield first if begin == position - 1 else f"{first}-{last}"
+        yield first if first == last else f"{first}-{last}"
         begin = position
