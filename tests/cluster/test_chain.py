@@ -28,9 +28,9 @@ COUNTS = """\
     checkpoint: count
     command: |
       n=$(cat count 2>/dev/null || echo 0)
+      trap 'echo $((n + 1)) >count.new; mv count.new count; exit 0' TERM
       echo "at $n" >said
       if [ "$n" -ge {target} ]; then exit 0; fi
-      trap 'echo $((n + 1)) >count.new; mv count.new count; exit 0' TERM
       sleep 1000 & wait
 """
 
