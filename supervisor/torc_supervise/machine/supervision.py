@@ -23,6 +23,7 @@ from torc_supervise.machine.deadlines import WallTime
 from torc_supervise.machine.errands import Answer, Errand, Errands
 from torc_supervise.machine.limits import Limits
 from torc_supervise.machine.orders import Do, Ending, Order, Say, Start, Write
+from torc_supervise.machine.repeats import Repeats
 from torc_supervise.machine.result import signal_name
 from torc_supervise.machine.state import WorkflowState
 from torc_supervise.machine.status import RunState, Status, StopReason
@@ -67,6 +68,7 @@ class Supervision:
         self._gpus: dict[JobId, tuple[int, ...]] = {}
         self._backoff = Backoff()
         self._interrupted_at: float | None = None  # the first SIGINT
+        self._repeats = Repeats()
 
     # -- what the loop asks ---------------------------------------------------------------------------------
 
@@ -83,7 +85,7 @@ class Supervision:
         """The earliest moment at which ``tick`` has something to do."""
         if self._may_close:
             return self.now
-        earliest = min(self._table.timers.earliest, self._errands.next_deadline)
+        earliest = min(self._table.timers.earliest, self._errands.next_deadline, self._repeats.due)
         if self.ending is not None:
             return earliest
         if len(self._scheduler):
@@ -123,6 +125,7 @@ class Supervision:
 
     def end(self, record: r.RunEnded) -> None:
         """The run is over; nothing may follow."""
+        self._record_repeats(p.NEVER)
         left = self.state.ready_jobs() if self.state.counts[Status.READY] else []
         if left and (self.ending is None or self.ending.why is StopReason.WALL_TIME):
             self.warn("not_enough_time", o.not_started_text([self.state.job(job_id) for job_id in left]))
@@ -179,7 +182,9 @@ class Supervision:
 
     def _heed(self, signum: int) -> None:
         name = signal_name(signum)
-        self.write(r.SignalReceived(self.state.run_id, name))
+        news = self._repeats.is_news(name, self.now)
+        if news:
+            self.write(r.SignalReceived(self.state.run_id, name))
         if signum == SIGINT:
             # Measured from the first one: of a key that is held down, each comes right after the one before.
             if self._interrupted_at is None:
@@ -189,8 +194,12 @@ class Supervision:
                 return
         if self._some_compute_on:
             self._begin_ending(StopReason.SIGNAL, name, hint=signum == SIGINT)
-        else:
+        elif news:
             self.say(f"{name} received again: already ending, {o.jobs_text(self._table.unfinished)} left")
+
+    def _record_repeats(self, now: float) -> None:
+        for name, count in self._repeats.take(now):
+            self.write(r.SignalReceived(self.state.run_id, name, count))
 
     def on_cancel(self) -> None:
         """Somebody canceled the workflow: jobs that still run end as canceled."""
@@ -219,6 +228,7 @@ class Supervision:
 
     def tick(self) -> None:
         """Feed the clock to every phase whose deadline has come."""
+        self._record_repeats(self.now)
         wall_time = False
         for job_id in self._table.timers.due(self.now):
             before = self._phases[job_id]
@@ -307,11 +317,13 @@ class Supervision:
 
     def _kill_all(self) -> None:
         assert self.ending is not None, "the first interrupt began it"
+        already = self.ending.hurried
         self.ending = replace(self.ending, hurried=True)
         live = [j for j, phase in self._phases.items() if isinstance(phase, _MAY_BE_KILLED)]
         for job_id in live:
             self._feed(job_id, e.KillAsked(self.ending.why))
-        self.say(f"second SIGINT: {o.jobs_text(len(live))} killed at once")
+        if live or not already:
+            self.say(f"second SIGINT: {o.jobs_text(len(live))} killed at once")
         for errand in self._errands.errands:
             errand.on_ending(self)
 
