@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from torc_supervise import __version__
-from torc_supervise_cli.commands import cancel, listing, logs, reinitialize, run, validate
+from torc_supervise_cli.commands import cancel, listing, logs, reinitialize, repair, run, validate
 from torc_supervise_cli.options import FormatOption
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ _COMMANDS = (
     ("reinitialize", reinitialize.reinitialize),
     ("reset-status", reinitialize.reset),
     ("cancel", cancel.cancel),
+    ("repair", repair.repair),
     ("validate", validate.validate),
     ("schema", validate.schema),
 )

@@ -75,7 +75,7 @@ def open_workflow(files: WorkflowFiles, command: str, say: Say) -> OpenWorkflow:
         JournalError: the journal is damaged.
         TorcError: the directory cannot be written.
     """
-    lock = _lock(files, command, say)
+    lock = take_lock(files, command, say)
     try:
         state, seq = journal.replay(files.journal)
         opened = OpenWorkflow(files, state, lock, seq)
@@ -96,7 +96,7 @@ def create_workflow(
         created: makes the first record, given the id.
     """
     files = layout.claim_new(output)
-    lock = _lock(files, command, say)
+    lock = take_lock(files, command, say)
     try:
         state = journal.create(files.journal, created(files.workflow_id), clock.wall(), clock.monotonic())
         return OpenWorkflow(files, state, lock, 1)
@@ -105,7 +105,13 @@ def create_workflow(
         raise TorcError(f"cannot write {files.journal}: {error.strerror}") from error
 
 
-def _lock(files: WorkflowFiles, command: str, say: Say) -> Lock:
+def take_lock(files: WorkflowFiles, command: str, say: Say) -> Lock:
+    """Lock a workflow without reading it.
+
+    Raises:
+        WorkflowBusy: somebody alive has it.
+        TorcError: the directory cannot be written.
+    """
     me = own_identity()
     owner = Owner(
         me.host,

@@ -46,7 +46,8 @@ def read(path: str) -> Iterator[Entry]:
             except JournalError as error:
                 raise _unreadable(path, number, offset, error.message) from None
             if seq != number:
-                raise _unreadable(path, number, offset, f"record {seq} where {number} belongs")
+                what = "lines are missing" if seq > number else "it is there twice, or two wrote at once"
+                raise _unreadable(path, number, offset, f"record {seq} where {number} belongs: {what}")
             yield Entry(seq, t, mono, record, offset)
             offset += len(line)
 
@@ -60,14 +61,14 @@ def replay(path: str) -> tuple[WorkflowState, int]:
     entries = read(path)
     first = next(entries, None)
     if first is None or not isinstance(first.record, WorkflowCreated):
-        raise JournalError(f"{path}: the first line is not a workflow_created record")
+        raise _unreadable(path, 1, 0, "the first line is not a workflow_created record")
     state, seq = new_state(first.record, first.t), 1
     for entry in entries:
         seq = entry.seq
         if entry.record is not None:
             try:
                 state.apply(entry.t, entry.mono, entry.record)
-            except (ValueError, LookupError, AssertionError) as error:
+            except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
                 what = f"a {entry.record.event} record that does not fit this workflow ({error!r})"
                 raise _unreadable(path, entry.seq, entry.offset, what) from error
     return state, seq
@@ -107,7 +108,11 @@ class Journal:
     def last_seq(self) -> int:
         """Number of the last record in the file, 0 if there is none.  Reads the last line only."""
         line = _last_line(self._file, self.committed)
-        return decode(line)[0] if line else 0
+        try:
+            return decode(line)[0] if line else 0
+        except JournalError as error:
+            where = f"last line (byte {self.committed - len(line)})"
+            raise JournalError(f"{self._path}: {where}: {error.message}", _way_out(self._path)) from None
 
     def append(self, lines: bytes) -> None:
         """Write whole lines and fsync them: all of them are durable when this returns, or none counts.
@@ -163,9 +168,14 @@ def create(path: str, created: WorkflowCreated, t: str, mono: float) -> Workflow
 
 
 def _unreadable(path: str, number: int, offset: int, what: str) -> JournalError:
-    return JournalError(
-        f"{path}: line {number} (byte {offset}): {what}",
-        "the file was changed by something else; restore it from a copy, or cut it off before that byte",
+    return JournalError(f"{path}: line {number} (byte {offset}): {what}", _way_out(path))
+
+
+def _way_out(path: str) -> str:
+    workflow_id = os.path.basename(os.path.dirname(path))
+    return (
+        f"the file was changed by something else; 'torc-supervise repair {workflow_id}' keeps a copy of it, "
+        "and everything in it that can be read"
     )
 
 
