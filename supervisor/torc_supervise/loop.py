@@ -121,11 +121,26 @@ class Loop:
             until: monotonic seconds.
         """
         self._leaving = True
+        self._staff.hiring = True
         while not self._keeper.gone:
             if self._kernel.monotonic() >= until:
                 return False
             self._wait(until)
         return True
+
+    def do_without_keeper(self, until: float) -> bool:
+        """Start no keeper any more, and wait until there is none.  False: one lives that may still write.
+
+        Args:
+            until: monotonic seconds.
+        """
+        self._staff.hiring = False
+        if self._keeper.pid and not self._staff.alone:
+            return False
+        self._keeper.kill()
+        while self._keeper.pid and self._kernel.monotonic() < until:
+            self._wait(until)
+        return not self._keeper.pid
 
     def write_now(self) -> None:
         """Hand orders that were given outside of a turn to the keeper."""
@@ -328,6 +343,8 @@ class Loop:
 
     def _replace_helpers(self) -> None:
         self._staff.replace_if_due(self._kernel.monotonic(), self._supervision.state, self.fds)
+        if self._staff.alone:
+            self._supervision.on_leaving()  # nobody looks at the files of jobs: that is not waited for
         self._obey()
 
     def _warn(self, code: str, message: str) -> None:

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterable
 
 from torc_supervise.exitstatus import Exit
 from torc_supervise.helpers.channel import Channel
+from torc_supervise.helpers.last_resort import KEEPERS_IN_A_ROW
 from torc_supervise.helpers.link import KeeperLink, Replacement, SamplerLink
+from torc_supervise.machine.phases import NEVER
 from torc_supervise.machine.state import WorkflowState
 
 SAMPLERS_IN_A_ROW = 5
@@ -38,20 +40,27 @@ class Staff:
         self._warn = warn
         self._new_keeper = Replacement()
         self._new_sampler = Replacement(SAMPLERS_IN_A_ROW)
+        self.hiring = True  # False: a keeper that dies from now on is the last one
         self._connect_keeper()
         self._connect_sampler()
 
     @property
     def keeper_due(self) -> float:
         """Monotonic seconds: when another keeper is to be started, NEVER unless one is wanted."""
-        return self._new_keeper.due
+        return self._new_keeper.due if self.hiring else NEVER
 
     @property
     def due(self) -> float:
-        return min(self._new_keeper.due, self._new_sampler.due)
+        return min(self.keeper_due, self._new_sampler.due)
+
+    @property
+    def alone(self) -> bool:
+        """Several keepers in a row were of no use."""
+        return self._new_keeper.failures >= KEEPERS_IN_A_ROW
 
     def keeper_worked(self) -> None:
         self._new_keeper.worked()
+        self.keeper.voice.lower()
 
     def sampler_worked(self) -> None:
         self._new_sampler.worked()
@@ -94,7 +103,7 @@ class Staff:
         Args:
             fds: descriptors that a new helper must close.
         """
-        if self._new_keeper.take(now):
+        if self.hiring and self._new_keeper.take(now):
             try:
                 self.keeper.restart(fds(), state)
                 self._connect_keeper()
@@ -132,6 +141,8 @@ class Staff:
     def _expect_new_keeper(self, why: str, now: float) -> None:
         """The first one comes at once; keepers that die without having confirmed anything come slower and slower."""
         self._new_keeper.wanted(now)
+        if self.alone:
+            self.keeper.speak_for_itself()
         self._warn("keeper_died", why)
 
     def _expect_new_sampler(self, why: str, now: float) -> None:

@@ -57,9 +57,8 @@ class OpenWorkflow:
 
     def write_snapshot(self) -> None:
         """Make status.json say what the state says; it is only a copy, so a full disk is no error here."""
-        supervisor = view.supervisor_fields(self.state, alive=False)
         try:
-            snapshot.replace(self.files, view.status_document(self.state, self.files, supervisor))
+            snapshot.replace(self.files, view.last_document(self.state, self.files))
         except OSError:
             return
 

@@ -6,7 +6,6 @@ import contextlib
 import copy
 import gc
 import os
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,9 +20,11 @@ from torc_supervise.machine import deadlines
 from torc_supervise.machine import records as r
 from torc_supervise.machine.deadlines import WallTime
 from torc_supervise.machine.phases import NEVER
+from torc_supervise.machine.state import WorkflowState
 from torc_supervise.machine.status import RunState, Status
 from torc_supervise.machine.supervision import Supervision
 from torc_supervise.operations.opened import OpenWorkflow
+from torc_supervise.operations.without_keeper import jobs_ended, write_without_keeper
 from torc_supervise.posix import clock, descriptors, host, procfs
 from torc_supervise.posix.kernel import RealKernel
 from torc_supervise.posix.shell import find_bash
@@ -141,6 +142,7 @@ def run(opened: OpenWorkflow, options: RunOptions, machine: Machine, say: Callab
         with (
             Wakeup() as wakeup,
             contextlib.closing(Loop(supervision, kernel, wakeup, launcher, keeper, sampler)) as loop,
+            jobs_ended(supervision, keeper, opened.files.output),
         ):
             supervision.at(clock.monotonic(), clock.wall())
             supervision.begin(_run_started(opened, machine, end_epoch, keeper.pid))
@@ -148,7 +150,7 @@ def run(opened: OpenWorkflow, options: RunOptions, machine: Machine, say: Callab
             final = supervision.outcome()
             supervision.end(r.RunEnded(state.run_id, final.value, EXIT_CODES[final]))
             loop.write_now()
-            confirmed = _leave(loop, keeper, wall, say)
+            confirmed = _leave(loop, keeper, wall, state)
             wakeup.ignore_from_now_on()
     code = EXIT_CODES[final] if confirmed else EXIT_OURS
     return RunReport(state.workflow_id, state.run_id, final, code, dict(state.counts), keeper.unconfirmed)
@@ -218,7 +220,7 @@ def _run_started(
     )
 
 
-def _leave(loop: Loop, keeper: KeeperLink, wall: WallTime, say: Callable[[str], None]) -> bool:
+def _leave(loop: Loop, keeper: KeeperLink, wall: WallTime, state: WorkflowState) -> bool:
     """No job is left.  Wait for the keeper, with a limit (P12); False if records are not durable when it is reached.
 
     A keeper that has written everything and hangs at the rest (the lock, a terminal) is waited for only a moment.
@@ -232,16 +234,13 @@ def _leave(loop: Loop, keeper: KeeperLink, wall: WallTime, say: Callable[[str], 
     if loop.wait_for_keeper(min(limit, now + WAKE_KEEPER_AFTER)):
         return True
     keeper.wake()
-    if keeper.unconfirmed:
-        say(
+    if keeper.unconfirmed and keeper.pid and not keeper.voice.raised:
+        keeper.voice.say(
             f"waiting up to {limit - now:.0f} s for {keeper.unconfirmed} records to be written: "
             "is the disk slow or full?"
         )
         loop.wait_for_keeper(limit)
-    if not keeper.unconfirmed:
-        return True
-    print(
-        f"torc-supervise: {keeper.unconfirmed} records are not confirmed; the keeper goes on alone",
-        file=sys.stderr,
-    )
-    return False
+    if keeper.unconfirmed:
+        write_without_keeper(loop, keeper, state, limit)
+    keeper.voice.finish()
+    return not keeper.unconfirmed

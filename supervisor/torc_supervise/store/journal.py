@@ -98,9 +98,15 @@ class Journal:
     failed try has left, and is cut off before anything else is written.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, new: bool = False) -> None:
+        """Open it; only with ``new`` it is made.
+
+        Raises:
+            OSError: it is not there, or cannot be written.
+        """
         self._path = path
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | (os.O_CREAT if new else 0)
+        self._file = os.open(path, flags, 0o600)
         self.committed = self._drop_torn_line()
         self._dirty = False
         self._tried = 0  # bytes that the last, failed try has written
@@ -119,7 +125,10 @@ class Journal:
 
         Raises:
             OSError: ENOSPC, EIO, ...; nothing of ``lines`` counts as written, and the same lines may be tried again.
+                ENOENT: somebody has removed the file, and nobody would ever read what is written to it.
         """
+        if os.fstat(self._file).st_nlink == 0:
+            raise OSError(errno.ENOENT, "it was removed", self._path)
         if self._dirty:  # a failed try may have left a part of its lines
             self._cut_back()
         self._dirty = True
@@ -154,7 +163,7 @@ class Journal:
 
 def create(path: str, created: WorkflowCreated, t: str, mono: float) -> WorkflowState:
     """Write a new journal with its first line, durably; returns the state it stands for."""
-    journal = Journal(path)
+    journal = Journal(path, new=True)
     try:
         journal.append(encode(1, t, mono, created))
     finally:
