@@ -32,6 +32,9 @@ from torc_supervise.workflow.model import JobId
 STARTS_PER_TURN = 8
 """A burst of starts is cut into turns, so that a signal which arrives meanwhile waits for this many at most."""
 
+LOOK_LIMIT = 2.0
+"""Seconds that a job waits for a look at its files where no keeper can be had: there may be one again."""
+
 
 class Loop:
     """Runs one Supervision until it is done."""
@@ -344,7 +347,7 @@ class Loop:
     def _replace_helpers(self) -> None:
         self._staff.replace_if_due(self._kernel.monotonic(), self._supervision.state, self.fds)
         if self._staff.alone:
-            self._supervision.on_leaving()  # nobody looks at the files of jobs: that is not waited for
+            self._supervision.on_leaving(LOOK_LIMIT)
         self._obey()
 
     def _warn(self, code: str, message: str) -> None:

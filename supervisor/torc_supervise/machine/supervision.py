@@ -221,10 +221,11 @@ class Supervision:
         """The keeper did a chore, or a keeper died over it."""
         self._errands.done(self, chore_id, answer)
 
-    def on_leaving(self) -> None:
-        """Everything is asked to be quick: waits without an end get one."""
+    def on_leaving(self, at_most: float = p.NEVER) -> None:
+        """Everything is asked to be quick: waits without an end get one, ``at_most`` seconds away."""
+        until = min(self._limits.verify_until(self.now), self.now + at_most)
         for job_id in [j for j, phase in self._phases.items() if isinstance(phase, p.Verifying)]:
-            self._feed(job_id, e.LeavingAsked(self._limits.verify_until(self.now)))
+            self._feed(job_id, e.LeavingAsked(until))
 
     def tick(self) -> None:
         """Feed the clock to every phase whose deadline has come."""
