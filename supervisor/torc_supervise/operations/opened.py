@@ -14,7 +14,7 @@ from torc_supervise.machine.deadlines import WallTime
 from torc_supervise.machine.state import WorkflowState
 from torc_supervise.posix import clock
 from torc_supervise.posix.identity import Identity, may_be_alive, own_identity
-from torc_supervise.store import journal, layout, snapshot, view
+from torc_supervise.store import journal, layout, snapshot, trust, view
 from torc_supervise.store.layout import WorkflowFiles
 from torc_supervise.store.lock import Lock, Owner, acquire
 from torc_supervise.store.records import encode
@@ -123,6 +123,11 @@ def take_lock(files: WorkflowFiles, command: str, say: Say) -> Lock:
     )
     try:
         lock, dead = acquire(files.lock, owner, _is_alive)
+        try:
+            trust.check(files, files.lock)
+        except BaseException:
+            lock.release()
+            raise
     except OSError as error:
         raise TorcError(f"cannot lock {files.directory}: {error.strerror}") from error
     if dead is not None:
