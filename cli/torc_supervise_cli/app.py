@@ -7,7 +7,17 @@ from typing import Annotated
 import typer
 
 from torc_supervise import __version__
-from torc_supervise_cli.commands import cancel, listing, logs, reinitialize, repair, run, validate
+from torc_supervise_cli.commands import (
+    cancel,
+    listing,
+    logs,
+    reinitialize,
+    repair,
+    run,
+    submit,
+    sync_status,
+    validate,
+)
 from torc_supervise_cli.options import FormatOption
 
 app = typer.Typer(
@@ -21,6 +31,7 @@ workflows = typer.Typer(help="The same commands under the names that Torc gives 
 
 _COMMANDS = (
     ("run", run.run),
+    ("submit", submit.submit),
     ("status", listing.status),
     ("list", listing.list_workflows),
     ("jobs", listing.jobs),
@@ -30,6 +41,7 @@ _COMMANDS = (
     ("reset-status", reinitialize.reset),
     ("cancel", cancel.cancel),
     ("repair", repair.repair),
+    ("sync-status", sync_status.sync),
     ("validate", validate.validate),
     ("schema", validate.schema),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import selectors
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from torc_supervise.exitstatus import Exit
 from torc_supervise.helpers.channel import Channel
@@ -15,7 +15,10 @@ from torc_supervise.machine.state import WorkflowState
 SAMPLERS_IN_A_ROW = 5
 """Samplers that may die without having seen anything until no other one is tried."""
 
-Callback = Callable[[int], Iterable[int]]
+LOOK_LIMIT = 2.0
+"""Seconds that a job waits for a look at its files where no keeper can be had: there may be one again."""
+
+Callback = Callable[[int], None]
 Warn = Callable[[str, str], None]
 
 
@@ -40,14 +43,14 @@ class Staff:
         self._warn = warn
         self._new_keeper = Replacement()
         self._new_sampler = Replacement(SAMPLERS_IN_A_ROW)
-        self.hiring = True  # False: a keeper that dies from now on is the last one
+        self._hiring = True  # False: the keeper that is there is the last one
         self._connect_keeper()
         self._connect_sampler()
 
     @property
     def keeper_due(self) -> float:
         """Monotonic seconds: when another keeper is to be started, NEVER unless one is wanted."""
-        return self._new_keeper.due if self.hiring else NEVER
+        return self._new_keeper.due if self._hiring else NEVER
 
     @property
     def due(self) -> float:
@@ -57,6 +60,19 @@ class Staff:
     def alone(self) -> bool:
         """Several keepers in a row were of no use."""
         return self._new_keeper.failures >= KEEPERS_IN_A_ROW
+
+    @property
+    def vacant(self) -> bool:
+        """There is no keeper, and there will be none."""
+        return not (self._hiring or self.keeper.pid)
+
+    def dismiss_keeper(self) -> bool:
+        """Start no other keeper.  One that was of no use is killed; False: one is there that may do its work yet."""
+        self._hiring = False
+        if self.keeper.pid and not self.alone:
+            return False
+        self.keeper.kill()
+        return True
 
     def keeper_worked(self) -> None:
         self._new_keeper.worked()
@@ -103,7 +119,7 @@ class Staff:
         Args:
             fds: descriptors that a new helper must close.
         """
-        if self.hiring and self._new_keeper.take(now):
+        if self._hiring and self._new_keeper.take(now):
             try:
                 self.keeper.restart(fds(), state)
                 self._connect_keeper()

@@ -7,7 +7,7 @@ into it at the moment it issues it, so the live state is the state that a reader
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from signal import SIGINT
 
@@ -22,8 +22,7 @@ from torc_supervise.machine.books import Books
 from torc_supervise.machine.deadlines import WallTime
 from torc_supervise.machine.errands import Answer, Errand, Errands
 from torc_supervise.machine.limits import Limits
-from torc_supervise.machine.orders import Do, Ending, Order, Say, Start, Write
-from torc_supervise.machine.repeats import Repeats
+from torc_supervise.machine.orders import Do, Ending, NewEnd, Order, Say, Start, Write
 from torc_supervise.machine.result import signal_name
 from torc_supervise.machine.state import WorkflowState
 from torc_supervise.machine.status import RunState, Status, StopReason
@@ -36,7 +35,7 @@ SECOND_INTERRUPT_AFTER = 0.2
 """Seconds.  A second SIGINT counts as "kill now" only after this: a terminal and a wrapper (srun, a launcher) may
 both pass on one Ctrl-C, and those two arrive within milliseconds."""
 
-__all__ = ["Do", "Ending", "Order", "Say", "Start", "Supervision", "Write"]
+__all__ = ["Do", "Ending", "NewEnd", "Order", "Say", "Start", "Supervision", "Write"]
 
 
 class Supervision:
@@ -68,7 +67,6 @@ class Supervision:
         self._gpus: dict[JobId, tuple[int, ...]] = {}
         self._backoff = Backoff()
         self._interrupted_at: float | None = None  # the first SIGINT
-        self._repeats = Repeats()
 
     # -- what the loop asks ---------------------------------------------------------------------------------
 
@@ -85,7 +83,7 @@ class Supervision:
         """The earliest moment at which ``tick`` has something to do."""
         if self._may_close:
             return self.now
-        earliest = min(self._table.timers.earliest, self._errands.next_deadline, self._repeats.due)
+        earliest = min(self._table.timers.earliest, self._errands.next_deadline, self._books.repeats.due)
         if self.ending is not None:
             return earliest
         if len(self._scheduler):
@@ -125,7 +123,7 @@ class Supervision:
 
     def end(self, record: r.RunEnded) -> None:
         """The run is over; nothing may follow."""
-        self._record_repeats(p.NEVER)
+        self._books.record_repeats(p.NEVER)
         left = self.state.ready_jobs() if self.state.counts[Status.READY] else []
         if left and (self.ending is None or self.ending.why is StopReason.WALL_TIME):
             self.warn("not_enough_time", o.not_started_text([self.state.job(job_id) for job_id in left]))
@@ -181,10 +179,7 @@ class Supervision:
             errand.on_signal(self, signum)
 
     def _heed(self, signum: int) -> None:
-        name = signal_name(signum)
-        news = self._repeats.is_news(name, self.now)
-        if news:
-            self.write(r.SignalReceived(self.state.run_id, name))
+        news = self._books.signal_received(name := signal_name(signum))
         if signum == SIGINT:
             # Measured from the first one: of a key that is held down, each comes right after the one before.
             if self._interrupted_at is None:
@@ -197,16 +192,27 @@ class Supervision:
         elif news:
             self.say(f"{name} received again: already ending, {o.jobs_text(self._table.unfinished)} left")
 
-    def _record_repeats(self, now: float) -> None:
-        for name, count in self._repeats.take(now):
-            self.write(r.SignalReceived(self.state.run_id, name, count))
+    def on_owner_changed(self, owner: str) -> None:
+        """Somebody took the workflow over, believing this supervisor gone: nothing is recorded any more, only ended."""
+        if self.ending is None or self.ending.why is not StopReason.OWNER_CHANGED:
+            self._begin_ending(StopReason.OWNER_CHANGED, f"the workflow belongs to {owner} now")
 
-    def on_cancel(self) -> None:
-        """Somebody canceled the workflow: jobs that still run end as canceled."""
+    def on_cancel(self, allocations: Iterable[str] = ()) -> None:
+        """Somebody canceled the workflow, and these queued allocations: jobs that still run end as canceled.
+
+        Race: a cancel that goes through Slurm may come as a signal first and with its meaning a little later.
+        Test: test_supervision.py::test_a_signal_that_turns_out_to_be_a_cancel_is_recorded_as_one.
+        """
+        for slurm_job_id in allocations:
+            self.write(r.AllocationEnded(slurm_job_id, "canceled"))
         if not self.state.canceled:
             self.write(r.WorkflowCanceled(self.state.run_id))
         if self._some_compute_on:
             self._begin_ending(StopReason.CANCEL, "cancel")
+        elif self.ending is not None and self.ending.why is StopReason.SIGNAL:
+            self.ending = replace(self.ending, why=StopReason.CANCEL)
+            for job_id in list(self._phases):
+                self._feed(job_id, e.CancelNoted())
 
     def on_sample(self, job_id: JobId, memory_bytes: int, cpu_percent: float, at_limit: bool) -> None:
         """The sampler looked at a job's processes; ``at_limit``: they use more than the job asked for."""
@@ -223,13 +229,13 @@ class Supervision:
 
     def on_leaving(self, at_most: float = p.NEVER) -> None:
         """Everything is asked to be quick: waits without an end get one, ``at_most`` seconds away."""
-        until = min(self._limits.verify_until(self.now), self.now + at_most)
+        event = e.LeavingAsked(min(self._limits.verify_until(self.now), self.now + at_most))
         for job_id in [j for j, phase in self._phases.items() if isinstance(phase, p.Verifying)]:
-            self._feed(job_id, e.LeavingAsked(until))
+            self._feed(job_id, event)
 
     def tick(self) -> None:
         """Feed the clock to every phase whose deadline has come."""
-        self._record_repeats(self.now)
+        self._books.record_repeats(self.now)
         wall_time = False
         for job_id in self._table.timers.due(self.now):
             before = self._phases[job_id]
@@ -268,10 +274,15 @@ class Supervision:
     def nothing_runs(self) -> bool:
         return not self._table.unfinished
 
-    def hasten(self, kill_at: float) -> None:
-        why = self.ending.why if self.ending is not None else StopReason.SIGNAL
-        for job_id in list(self._phases):
-            self._feed(job_id, e.StopAsked(why, kill_at))
+    def move_end(self, wall: WallTime) -> None:
+        self._limits = replace(self._limits, wall=wall)
+        for job_id, phase in list(self._phases.items()):
+            moved = self._limits.end_moved(phase, self.state.job(job_id), self.now)
+            if moved is not None:
+                self._feed(job_id, moved)
+        self._books.orders.append(NewEnd(wall))
+        if self.ending is not None:
+            self.on_leaving()
 
     def end_run(self, why: StopReason, what: str) -> None:
         if self._some_compute_on:
@@ -318,12 +329,11 @@ class Supervision:
 
     def _kill_all(self) -> None:
         assert self.ending is not None, "the first interrupt began it"
-        already = self.ending.hurried
-        self.ending = replace(self.ending, hurried=True)
+        again, self.ending = self.ending.hurried, replace(self.ending, hurried=True)
         live = [j for j, phase in self._phases.items() if isinstance(phase, _MAY_BE_KILLED)]
         for job_id in live:
             self._feed(job_id, e.KillAsked(self.ending.why))
-        if live or not already:
+        if live or not again:
             self.say(f"second SIGINT: {o.jobs_text(len(live))} killed at once")
         for errand in self._errands.errands:
             errand.on_ending(self)

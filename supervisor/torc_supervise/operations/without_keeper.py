@@ -24,7 +24,10 @@ def write_without_keeper(loop: Loop, keeper: KeeperLink, state: WorkflowState, l
     Args:
         limit: monotonic seconds.
     """
-    if not loop.do_without_keeper(limit):
+    dismissed = loop.staff.dismiss_keeper()
+    if dismissed:
+        loop.wait_for_keeper(max(limit, clock.monotonic() + SECONDS))
+    if keeper.pid or not dismissed:
         keeper.voice.say(f"{keeper.unconfirmed} records are not confirmed; the keeper goes on alone")
         return
     problem = keeper.write_without_keeper(state, max(limit, clock.monotonic() + SECONDS))

@@ -205,6 +205,11 @@ def _collect(pid: int) -> tuple[Exit, Usage]:
     return exit_, Usage(usage.ru_maxrss * 1024, usage.ru_utime, usage.ru_stime, is_bound)
 
 
+def collect_own(pid: int) -> Exit:
+    """Wait for a child of a helper, which has no reaper: the keeper's commands.  Its pidfd has said that it is dead."""
+    return _collect(pid)[0]
+
+
 @contextlib.contextmanager
 def _looking() -> Iterator[None]:
     """Tell "nobody is there" from "nobody can look"."""
