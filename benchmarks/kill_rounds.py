@@ -147,10 +147,16 @@ class Killing:
         if self.result.both_killed:
             self.result.left_for_next = len(marked(self._mark))
             return
+        self._count_left()
+
+    def _count_left(self) -> None:
+        """A job's shell that is just about to look at its parent, and the sampler, get a moment to leave."""
         until = time.monotonic() + SHORT
         while (left := marked(self._mark)) and time.monotonic() < until:
             wait_for_end(left[0], 0.1)
-        self.result.left = len(left)
+        self.result.left += len(left)
+        if left:
+            self.result.error = f"left: {[Path(f'/proc/{pid}/cmdline').read_bytes()[:200] for pid in left]}"
 
     def _finish(self) -> None:
         """The next command ends and records what was lost, and finishes the workflow."""
@@ -160,10 +166,9 @@ class Killing:
                 break
         else:
             self.result.incomplete = True
-        if marked(self._mark):
-            self.result.left += len(marked(self._mark))
-            for pid in marked(self._mark):
-                os.kill(pid, signal.SIGKILL)
+        self._count_left()
+        for pid in marked(self._mark):
+            os.kill(pid, signal.SIGKILL)
 
     def _read_journal(self) -> None:
         (found,) = (self._directory / "torc_output" / "workflows").iterdir()
@@ -257,8 +262,7 @@ def play_rounds(target: str, rounds: int, seed: int, keep: Path) -> tuple[dict[s
             wrong.append(str(kept))
         else:
             shutil.rmtree(directory)
-        if sys.stderr.isatty():
-            print(f"\r{target}: {number + 1}/{rounds}, {len(wrong)} wrong", end="", file=sys.stderr)
+        print(f"{target}: {number + 1}/{rounds}, {len(wrong)} wrong", file=sys.stderr)
     killed = [result for result in results if not result.was_over]
     return {
         "rounds": len(results),
