@@ -2,6 +2,7 @@
 
 SETUP.json: ``{"output": DIR, "workflow": Workflow.to_dict() or null, "options": RunOptions fields, "resume": bool}``.
 ``"fault"``: a path; as soon as a file is there, the loop raises at the end of a turn, as a bug in it would.
+``"hung_disk"``: path of a FIFO; as soon as it is there, every fsync waits until somebody opens it for writing.
 ``"no_keepers"``: a path; as long as a file is there, every new keeper dies before it has done anything.
 Without a workflow the newest one in DIR is opened again: run once more with ``resume``, else only opened, which
 records what a dead supervisor left.  The last line on stdout is the report, as JSON.
@@ -52,12 +53,26 @@ def plant_in_keepers(fault: str) -> None:
     keeper.main = faulty
 
 
+def plant_in_disk(fifo: str) -> None:
+    """Only the keeper syncs anything while a run goes on."""
+    sync = os.fsync
+
+    def hang(descriptor: int) -> None:
+        if os.path.exists(fifo):
+            with open(fifo, "rb"):  # waits until somebody has it open for writing
+                pass
+        sync(descriptor)
+
+    os.fsync = hang
+
+
 def main(path: str) -> int:
     with open(path, "rb") as file:
         setup = json.load(file)
     if setup["fault"] is not None:
         plant(setup["fault"])
         plant_in_keepers(setup["no_keepers"])
+        plant_in_disk(setup["hung_disk"])
     options = RunOptions(**setup["options"])
     if setup["workflow"] is not None:
         workflow = Workflow.from_dict(setup["workflow"])

@@ -67,6 +67,7 @@ class Bench:
             "options": options,
             "resume": resume,
             "fault": str(self.directory / "fault"),
+            "hung_disk": str(self.directory / "hung_disk"),
             "no_keepers": str(self.directory / "no_keepers"),
         }
         setup.write_text(json.dumps(document))

@@ -7,6 +7,7 @@ limit (P8, P12).  There is no such thread while a keeper does its work.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -110,7 +111,7 @@ class LastResort:
         Test: test_last_resort.py::test_p9_nothing_is_written_where_somebody_else_owns_the_workflow.
         """
         what = self._what
-        if not what.lock.is_ours():
+        if not what.lock.is_ours() and os.path.exists(what.files.journal):
             raise JournalError("the workflow belongs to somebody else by now")
         journal = Journal(what.files.journal)
         try:

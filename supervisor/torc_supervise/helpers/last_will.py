@@ -18,6 +18,7 @@ from torc_supervise.helpers import hunt
 from torc_supervise.machine import deadlines
 from torc_supervise.machine import records as r
 from torc_supervise.machine.deadlines import WallTime
+from torc_supervise.machine.limits import execution_of_steps
 from torc_supervise.machine.live import LiveAttempt
 from torc_supervise.machine.phases import Policy
 from torc_supervise.machine.state import WorkflowState
@@ -26,6 +27,7 @@ from torc_supervise.machine.step import LEFTOVER_GRACE, UNKILLABLE_AFTER
 from torc_supervise.posix import clock, procfs
 from torc_supervise.posix.groups import signal_group, signal_process
 from torc_supervise.posix.spawn import MACHINE_FULL
+from torc_supervise.posix.steps import signal_step
 from torc_supervise.workflow.model import ExecutionConfig, Job
 
 WHY = "supervisor_died"
@@ -54,6 +56,11 @@ class LastWill:
         )
         self._output = output  # the output directory; None not to look for what is not on the books
         self._boot_offset = clock.boot_offset()
+        self._steps = state.supervisor is not None and state.supervisor.record.mode == "slurm"
+        self._signal_group = signal_step if self._steps else signal_group
+        self._execution = state.workflow.execution
+        if self._steps:
+            self._execution = execution_of_steps(self._execution)
 
     def execute(self) -> None:
         """Signal, wait, kill, record.  Bounded: by the grace, then by UNKILLABLE_AFTER."""
@@ -62,7 +69,7 @@ class LastWill:
         if attempts:
             self._say(f"the supervisor was killed: ending its {len(attempts)} running jobs")
         now = time.monotonic()
-        execution, kill_at = self._state.workflow.execution, {}
+        execution, kill_at = self._execution, {}
         for job_id, live in attempts.items():
             job = self._state.job(job_id)
             if live.asked_at is None and job.supports_termination:
@@ -81,7 +88,7 @@ class LastWill:
                 if job_id in killed:
                     self._record(attempts.pop(job_id), Ended.UNKILLABLE)
                     continue
-                signal_group(attempts[job_id].started.pgid, SIGKILL)
+                self._signal_group(attempts[job_id].started.pgid, SIGKILL)
                 killed.add(job_id)
                 kill_at[job_id] = now + UNKILLABLE_AFTER
             if attempts:
@@ -125,7 +132,7 @@ class LastWill:
 
     def _ask(self, job: Job, live: LiveAttempt) -> None:
         """Send the first signal."""
-        signum = Signals[job.termination_signal or self._state.workflow.execution.termination_signal].value
+        signum = Signals[job.termination_signal or self._execution.termination_signal].value
         if job.signal_scope == "leader":
             signal_process(live.started.pid, signum)
         else:

@@ -143,6 +143,9 @@ class KeeperLink:
         self.pid = 0
         self.channel.close()
         self.gone = self.disowned or (self._told_to_leave and not self._unconfirmed)
+        if self.disowned:
+            self.voice.raise_()
+            self._say_unsaid()
         if self.gone:
             control.remove(self._setup.control)  # on a local disk; there only where it was killed
 
@@ -156,9 +159,11 @@ class KeeperLink:
 
     def speak_for_itself(self) -> None:
         """No keeper can be had: what was to be said goes to stderr by our own voice, until one works again."""
-        if self.voice.raised:
-            return
-        self.voice.say(f"warning: {ALONE}")
+        if not self.voice.raised:
+            self.voice.say(f"warning: {ALONE}")
+            self._say_unsaid()
+
+    def _say_unsaid(self) -> None:
         for line in self._unsaid:
             self.voice.say(line[1:-1].decode(errors="replace"))
         self._unsaid.clear()

@@ -36,9 +36,12 @@ class SpawnFailed:
 
 @dataclass(frozen=True, slots=True)
 class LeaderExited:
-    """The leader is a zombie that nobody has collected; ``members`` of its group are still alive."""
+    """The leader is a zombie that nobody has collected; ``members`` of its group are still alive.
 
-    exit: Exit
+    ``exit``: None where the leader stood for a job step and nobody knows how that ended.
+    """
+
+    exit: Exit | None
     members: int
 
 

@@ -67,8 +67,8 @@ class RealKernel:
         self.monotonic = clock.monotonic
         self.wall = clock.wall
 
-    def spawn(self, argv: tuple[str, ...], environment: Mapping[str, str]) -> int:
-        pid = spawn(argv, environment)
+    def spawn(self, argv: tuple[str, ...], environment: Mapping[str, str], stdin: int | None = None) -> int:
+        pid = spawn(argv, environment, stdin)
         self.reaper.add(pid)
         return pid
 
