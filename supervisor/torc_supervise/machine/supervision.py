@@ -230,9 +230,8 @@ class Supervision:
 
     def on_leaving(self, at_most: float = p.NEVER) -> None:
         """Everything is asked to be quick: waits without an end get one, ``at_most`` seconds away."""
-        event = e.LeavingAsked(min(self._limits.verify_until(self.now), self.now + at_most))
         for job_id in [j for j, phase in self._phases.items() if isinstance(phase, p.Verifying)]:
-            self._feed(job_id, event)
+            self._feed(job_id, e.LeavingAsked(self._limits.verify_until(self.now, at_most)))
 
     def tick(self) -> None:
         """Feed the clock to every phase whose deadline has come."""
