@@ -5,7 +5,7 @@
 Each round runs a small random workflow, kills the target at a random instant, waits until everything of the supervisor
 is gone, looks for processes of its jobs, has the next command finish the workflow, and reads its journal.  Targets:
 ``parent``, ``keeper``, ``sampler``, ``pair`` (two of the three at once).  Prints one JSON document; exit code 1 and the
-directories of the rounds where something was wrong.
+directories of the rounds where something was wrong.  Ctrl-C ends it after the round, with what it has found.
 """
 
 from __future__ import annotations
@@ -192,6 +192,10 @@ class Killing:
             self.result.incomplete = True
 
 
+INTERRUPTED: list[int] = []
+"""Signals to stop: the round is finished, and what there is is printed."""
+
+
 def key(entry: dict[str, Any]) -> tuple[int, int, int]:
     return entry["run_id"], entry["job_id"], entry["attempt_id"]
 
@@ -252,6 +256,8 @@ def wait_for_end(pid: int, seconds: float) -> bool:
 def play_rounds(target: str, rounds: int, seed: int, keep: Path) -> tuple[dict[str, Any], list[str]]:
     results, wrong = [], []
     for number in range(rounds):
+        if INTERRUPTED:
+            break
         directory = Path(tempfile.mkdtemp(prefix="kill-round-"))
         result = Killing(directory, target, random.Random(f"{seed} {target} {number}")).play()
         results.append(result)
@@ -287,6 +293,8 @@ def main() -> int:
     parser.add_argument("--target", action="append", choices=TARGETS)
     parser.add_argument("--keep", type=Path, default=Path(tempfile.gettempdir()), help="for failed rounds")
     options = parser.parse_args()
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, lambda number, frame: INTERRUPTED.append(number))
     options.keep.mkdir(parents=True, exist_ok=True)
     table, wrong = {}, []
     for target in options.target or TARGETS:
