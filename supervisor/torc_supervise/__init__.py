@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         reinitialize,
         take_over_ids,
     )
+    from torc_supervise.operations.repair import Repaired, repair
     from torc_supervise.operations.reset import reset_status
     from torc_supervise.operations.run import RunReport
     from torc_supervise.operations.start import Started, run_existing, run_new
@@ -67,6 +68,7 @@ __all__ = [
     "Plan",
     "Problem",
     "ReinitializePlan",
+    "Repaired",
     "RunOptions",
     "RunReport",
     "SpecError",
@@ -99,6 +101,7 @@ __all__ = [
     "plan_reinitialize",
     "read_only",
     "reinitialize",
+    "repair",
     "reset_status",
     "results",
     "run_existing",
@@ -129,6 +132,7 @@ _HOMES = {
         "reinitialize",
         "take_over_ids",
     ),
+    "operations.repair": ("Repaired", "repair"),
     "operations.reset": ("reset_status",),
     "operations.run": ("RunReport",),
     "operations.start": ("Started", "run_existing", "run_new"),

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from torc_supervise.helpers import messages
 from torc_supervise.helpers.link import KeeperLink, SamplerLink
-from torc_supervise.helpers.staff import Staff
+from torc_supervise.helpers.staff import LOOK_LIMIT, Staff
 from torc_supervise.launch import Launcher
 from torc_supervise.machine import actions as a
 from torc_supervise.machine.events import Verified
@@ -59,7 +59,7 @@ class Loop:
         self._launcher = launcher
         self._keeper = keeper
         self._selector = selectors.DefaultSelector()
-        self._staff = Staff(self._selector, keeper, sampler, self._on_keeper, self._on_sampler, self._warn)
+        self.staff = Staff(self._selector, keeper, sampler, self._on_keeper, self._on_sampler, self._warn)
         self._watched: dict[int, int] = {}  # pid of a group member that is not our child -> its pidfd
         self._may_start_more = True
         self._children_changed = False
@@ -92,7 +92,7 @@ class Loop:
         self._obey()
         self._start_some()
         self._replace_helpers()
-        self._staff.flush()
+        self.staff.flush()
 
     def _end_escaped(self) -> None:
         """What left its job's group gets the grace of leftovers, less where the end or the user is in a hurry (P5)."""
@@ -107,7 +107,7 @@ class Loop:
 
     def _wait(self, until: float) -> list[int]:
         """One round of a run without jobs, until something happened; returns the signals that were received."""
-        deadline = min(until, self._look_again_at, self._staff.keeper_due)
+        deadline = min(until, self._look_again_at, self.staff.keeper_due)
         timeout = 0.0 if self._children_changed else self._until(deadline)
         for key, mask in self._selector.select(timeout):
             key.data(mask)
@@ -116,12 +116,12 @@ class Loop:
         self._sweep_if_due()
         self._obey()
         self._replace_helpers()
-        self._staff.flush()
+        self.staff.flush()
         return signals
 
     def fds(self) -> list[int]:
         """Descriptors that a newly forked helper must close."""
-        own = [channel.fileno() for channel in self._staff.channels()]
+        own = [channel.fileno() for channel in self.staff.channels()]
         return [*own, *self._wakeup.fds(), self._selector.fileno(), *self._watched.values()]
 
     def wait_for_keeper(self, until: float) -> bool:
@@ -131,7 +131,7 @@ class Loop:
             until: monotonic seconds.
         """
         self._leaving = True
-        while not self._keeper.gone:
+        while not (self._keeper.gone or self.staff.vacant):
             if self._kernel.monotonic() >= until:
                 return False
             self._wait(until)
@@ -140,13 +140,13 @@ class Loop:
     def write_now(self) -> None:
         """Hand orders that were given outside of a turn to the keeper."""
         self._obey()
-        self._staff.flush()
+        self.staff.flush()
 
     def close(self) -> None:
         for descriptor in self._watched.values():
             os.close(descriptor)
         self._selector.close()
-        self._staff.close()
+        self.staff.close()
 
     # -- what wakes us --------------------------------------------------------------------------------------
 
@@ -155,7 +155,7 @@ class Loop:
         if self._may_start_more or (self._children_changed and not holding):
             return 0.0
         look = self._hold_until if holding else self._look_again_at
-        deadline = min(self._supervision.next_deadline, look, self._staff.due)
+        deadline = min(self._supervision.next_deadline, look, self.staff.due)
         return None if deadline == NEVER else self._until(deadline)
 
     def _until(self, deadline: float) -> float:
@@ -184,7 +184,7 @@ class Loop:
         if mask & selectors.EVENT_READ:
             self._hear_keeper()
             if self._keeper.channel.closed:
-                self._staff.disconnect(self._keeper.channel)
+                self.staff.disconnect(self._keeper.channel)
 
     def _hear_keeper(self) -> None:
         before = self._keeper.confirmed
@@ -213,16 +213,16 @@ class Loop:
                     warning = messages.body(line)
                     self._warn(warning["code"], warning["message"])
         if self._keeper.confirmed > before:
-            self._staff.keeper_worked()
+            self.staff.keeper_worked()
 
     def _on_sampler(self, mask: int) -> None:
-        sampler = self._staff.sampler
+        sampler = self.staff.sampler
         assert sampler is not None
         for job_id, memory, cpu, at_limit in sampler.receive():
-            self._staff.sampler_worked()
+            self.staff.sampler_worked()
             self._supervision.on_sample(job_id, memory, cpu, at_limit)
         if sampler.channel.closed:
-            self._staff.disconnect(sampler.channel)
+            self.staff.disconnect(sampler.channel)
 
     def _on_watched(self, pid: int) -> Callable[[int], None]:
         def ended(mask: int) -> None:
@@ -310,16 +310,16 @@ class Loop:
         And what the keeper said last is still in there: an answer that is lost would leave its job waiting for ever.
         Test: test_loop.py::test_a_keeper_that_is_swept_before_its_channel_was_read.
         """
-        now, sampler = self._kernel.monotonic(), self._staff.sampler
+        now, sampler = self._kernel.monotonic(), self.staff.sampler
         for pid, exit_ in sweep.helpers:
             if pid == self._keeper.pid:
                 self._hear_keeper()
-                for chore_id in self._staff.bury_keeper(exit_, now):
+                for chore_id in self.staff.bury_keeper(exit_, now):
                     if self._leaving:
                         continue
                     self._supervision.on_chore_done(chore_id, {"ok": False, "lost": True})
             elif sampler is not None and pid == sampler.pid:
-                self._staff.bury_sampler(exit_, now, replace=not self._leaving)
+                self.staff.bury_sampler(exit_, now, replace=not self._leaving)
 
     # -- what is to be done ---------------------------------------------------------------------------------
 
@@ -350,8 +350,8 @@ class Loop:
                 self._kernel.signal_process(pid, signum)
             case a.Reap(pid=pid):
                 usage = self._kernel.collect(pid)
-                if self._staff.sampler is not None:
-                    self._staff.sampler.forget(job_id)
+                if self.staff.sampler is not None:
+                    self.staff.sampler.forget(job_id)
                 self._supervision.on_reaped(job_id, usage)
             case a.Verify(outcome=outcome):
                 job = self._supervision.state.job(job_id)
@@ -364,7 +364,7 @@ class Loop:
                 return
             self._obey()
             # At once, not at the end of the turn: if we are killed, the keeper ends only what it has heard of (P10).
-            self._staff.flush()
+            self.staff.flush()
         self._may_start_more = True
 
     def _start(self, order: Start) -> None:
@@ -380,13 +380,15 @@ class Loop:
             supervision.on_spawn_failed(job.job_id, error.errno, str(error))
         else:
             supervision.on_spawned(job.job_id, pid)
-            if self._staff.sampler is not None:
-                self._staff.sampler.watch(job, pid)
+            if self.staff.sampler is not None:
+                self.staff.sampler.watch(job, pid)
 
     # -- helpers --------------------------------------------------------------------------------------------
 
     def _replace_helpers(self) -> None:
-        self._staff.replace_if_due(self._kernel.monotonic(), self._supervision.state, self.fds)
+        self.staff.replace_if_due(self._kernel.monotonic(), self._supervision.state, self.fds)
+        if self.staff.alone:
+            self._supervision.on_leaving(LOOK_LIMIT)
         self._obey()
 
     def _warn(self, code: str, message: str) -> None:

@@ -117,6 +117,15 @@ def test_subprocess_is_not_used() -> None:
     assert places({"os.system", "os.popen", "os.fork", "os.forkpty", "os.execv", "os.spawnv"}) == []
 
 
+# They run code that is in what they read.
+UNPICKLERS = {"pickle", "marshal", "shelve", "dill", "cloudpickle"}
+
+
+def test_nothing_is_unpickled() -> None:
+    assert [path for path in PROGRAM if UNPICKLERS & {x.split(".")[0] for x in imports(path)}] == []
+    assert places({"multiprocessing.Pipe", "multiprocessing.Queue", "multiprocessing.Manager"}) == []
+
+
 def test_nothing_sleeps() -> None:
     """In the program a sleep is a signal handled late (P1); in a test it is a race that passes on this machine."""
     assert places(SLEEPS, roots=EVERYTHING) == []

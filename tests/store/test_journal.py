@@ -87,7 +87,7 @@ def test_a_torn_line_longer_than_a_block_is_found(path: Path) -> None:
 
 
 def test_a_new_journal_has_no_last_record(tmp_path: Path) -> None:
-    writer = Journal(str(tmp_path / "new"))
+    writer = Journal(str(tmp_path / "new"), new=True)
     assert (writer.last_seq(), writer.committed) == (0, 0)
     writer.close()
 

@@ -285,7 +285,7 @@ class Keeper:
         new owner ends and records what there is.  A lock that cannot be written is no reason not to run.
         Test: test_faults.py::test_p10_a_workflow_is_not_taken_over_while_the_keeper_of_a_killed_parent_still_writes.
         """
-        if not self._lock.is_ours():
+        if not self._lock.is_ours() and os.path.exists(self._files.journal):
             self._tell_lost(self._new_owner() or "somebody else")
             os._exit(75)
         me = own_identity()

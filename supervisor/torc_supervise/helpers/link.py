@@ -14,6 +14,7 @@ from torc_supervise.helpers import control, keeper, messages, sampler
 from torc_supervise.helpers.channel import Channel
 from torc_supervise.helpers.fork import fork_helper
 from torc_supervise.helpers.keeper import KeeperSetup
+from torc_supervise.helpers.last_resort import ALONE, LastResort, Unconfirmed, Voice
 from torc_supervise.helpers.messages import Inspection
 from torc_supervise.machine.backoff import Backoff
 from torc_supervise.machine.deadlines import WallTime
@@ -23,6 +24,7 @@ from torc_supervise.machine.records import JobSignaled, Record
 from torc_supervise.machine.state import WorkflowState
 from torc_supervise.machine.status import StopReason
 from torc_supervise.store.records import encode
+from torc_supervise.store.view import last_document
 from torc_supervise.workflow.model import Job, JobId
 
 
@@ -42,6 +44,7 @@ class KeeperLink:
         self._unsaid: list[bytes] = []  # lines for people while there is no keeper
         self._signals_begin = 0.0  # epoch seconds: no signal of the records to come was sent before
         self._told_to_leave = False
+        self.voice = Voice()
         self.pid = 0
         self.gone = False
         self.disowned = False  # somebody has taken the workflow over: no keeper writes for us any more
@@ -68,7 +71,9 @@ class KeeperLink:
 
     def say(self, text: str) -> None:
         line = b"P" + text.replace("\n", " ").encode(errors="replace") + b"\n"
-        if self.channel.closed:
+        if self.voice.raised:
+            self.voice.say(text)
+        elif self.channel.closed:
             self._unsaid.append(line)
         else:
             self.channel.send(line)
@@ -138,6 +143,9 @@ class KeeperLink:
         self.pid = 0
         self.channel.close()
         self.gone = self.disowned or (self._told_to_leave and not self._unconfirmed)
+        if self.disowned:
+            self.voice.raise_()
+            self._say_unsaid()
         if self.gone:
             control.remove(self._setup.control)  # on a local disk; there only where it was killed
 
@@ -148,6 +156,36 @@ class KeeperLink:
             del self._chores[chore_id]
         self._given.clear()
         return lost
+
+    def speak_for_itself(self) -> None:
+        """No keeper can be had: what was to be said goes to stderr by our own voice, until one works again."""
+        if not self.voice.raised:
+            self.voice.say(f"warning: {ALONE}")
+            self._say_unsaid()
+
+    def _say_unsaid(self) -> None:
+        for line in self._unsaid:
+            self.voice.say(line[1:-1].decode(errors="replace"))
+        self._unsaid.clear()
+
+    def write_without_keeper(self, state: WorkflowState, until: float) -> str | None:
+        """Write what was not confirmed, after the last keeper is gone for good.
+
+        Args:
+            until: monotonic seconds.
+
+        Returns:
+            why it is not written, None if everything is durable and the workflow is free.
+        """
+        assert not self.pid, "two would write"
+        files, lines = self._setup.files, tuple(self._unconfirmed)
+        what = Unconfirmed(files, self._setup.lock, lines, lambda: last_document(state, files))
+        problem = LastResort(what, until).finish()
+        if problem is None:
+            self._confirm(self._seq)
+            self.gone = True
+        control.remove(self._setup.control)
+        return problem
 
     def restart(self, close: Iterable[int], state: WorkflowState) -> None:
         """Fork another keeper with what was not confirmed, and repeat what was asked.
@@ -181,6 +219,11 @@ class KeeperLink:
     def close(self) -> None:
         """Hang up.  A keeper that was not told to leave executes the last will."""
         self.channel.close()
+
+    def kill(self) -> None:
+        """SIGKILL to a keeper that is of no use."""
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
 
     def wake(self) -> None:
         """SIGCONT: somebody may have stopped it, and we want to leave."""
@@ -260,6 +303,11 @@ class Replacement:
         pause = self._backoff.failed(now)
         self.due = now if self._backoff.failures == 1 else now + pause
         return True
+
+    @property
+    def failures(self) -> int:
+        """Deaths in a row."""
+        return self._backoff.failures
 
     def worked(self) -> None:
         self._backoff.succeeded()

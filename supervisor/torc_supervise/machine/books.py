@@ -8,6 +8,7 @@ from torc_supervise.machine import events as e
 from torc_supervise.machine import phases as p
 from torc_supervise.machine import records as r
 from torc_supervise.machine.orders import Orders, Say, Write
+from torc_supervise.machine.repeats import Repeats
 from torc_supervise.machine.result import AttemptKey, ReturnCodes, complaints, job_ended, not_started
 from torc_supervise.machine.sampling import Samples
 from torc_supervise.machine.state import WorkflowState
@@ -26,6 +27,7 @@ class Books:
         execution = state.workflow.execution
         self.state = state
         self.samples = Samples()
+        self.repeats = Repeats()
         self.orders: Orders = []
         self.now = 0.0
         self.t = ""
@@ -41,6 +43,17 @@ class Books:
         ready = self.state.apply(self.t, mono, record)
         self.orders.append(Write(record, self.t, mono))
         self._written(record, ready)
+
+    def signal_received(self, name: str) -> bool:
+        """Record a signal to the supervisor, or count it with others of its second; whether it was the former."""
+        if not self.repeats.is_news(name, self.now):
+            return False
+        self.write(r.SignalReceived(self.state.run_id, name))
+        return True
+
+    def record_repeats(self, now: float) -> None:
+        for name, count in self.repeats.take(now):
+            self.write(r.SignalReceived(self.state.run_id, name, count))
 
     def say(self, text: str) -> None:
         self.orders.append(Say(text))

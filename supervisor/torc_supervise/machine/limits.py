@@ -104,8 +104,13 @@ class Limits:
         """From here on nothing is started, even if nothing runs that would have to be asked."""
         return self.wall.kill_at
 
-    def verify_until(self, now: float) -> float:
-        """How long a run that wants to end waits for a file system: half of what is left, a second at least (P12)."""
+    def verify_until(self, now: float, at_most: float = p.NEVER) -> float:
+        """How long a run that wants to end waits for a file system: half of what is left, a second at least (P12).
+
+        Args:
+            at_most: seconds.
+        """
+        limit = min(VERIFY_LIMIT, at_most)
         if not self.wall.known:
-            return now + VERIFY_LIMIT
-        return now + min(VERIFY_LIMIT, max(1.0, (self.wall.end - now) / 2))
+            return now + limit
+        return now + min(limit, max(1.0, (self.wall.end - now) / 2))

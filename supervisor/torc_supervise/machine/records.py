@@ -140,6 +140,7 @@ class SignalReceived:
     event: ClassVar[str] = "signal_received"
     run_id: int
     signal: str
+    count: int | None = None  # how often it was seen since the last such record, where that is more than once
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,7 @@ class Supervision:
         """The earliest moment at which ``tick`` has something to do."""
         if self._may_close:
             return self.now
-        earliest = min(self._table.timers.earliest, self._errands.next_deadline)
+        earliest = min(self._table.timers.earliest, self._errands.next_deadline, self._books.repeats.due)
         if self.ending is not None:
             return earliest
         if len(self._scheduler):
@@ -125,6 +125,7 @@ class Supervision:
 
     def end(self, record: r.RunEnded) -> None:
         """The run is over; nothing may follow."""
+        self._books.record_repeats(p.NEVER)
         left = self.state.ready_jobs() if self.state.counts[Status.READY] else []
         if left and (self.ending is None or self.ending.why is StopReason.WALL_TIME):
             self.warn("not_enough_time", o.not_started_text([self.state.job(job_id) for job_id in left]))
@@ -179,8 +180,7 @@ class Supervision:
             errand.on_signal(self, signum)
 
     def _heed(self, signum: int) -> None:
-        name = signal_name(signum)
-        self.write(r.SignalReceived(self.state.run_id, name))
+        news = self._books.signal_received(name := signal_name(signum))
         if signum == SIGINT:
             # Measured from the first one: of a key that is held down, each comes right after the one before.
             if self._interrupted_at is None:
@@ -190,7 +190,7 @@ class Supervision:
                 return
         if self._some_compute_on:
             self._begin_ending(StopReason.SIGNAL, name, hint=signum == SIGINT)
-        else:
+        elif news:
             self.say(f"{name} received again: already ending, {o.jobs_text(self._table.unfinished)} left")
 
     def on_owner_changed(self, owner: str) -> None:
@@ -228,13 +228,14 @@ class Supervision:
         """The keeper did a chore, or a keeper died over it."""
         self._errands.done(self, chore_id, answer)
 
-    def on_leaving(self) -> None:
-        """Everything is asked to be quick: waits without an end get one."""
+    def on_leaving(self, at_most: float = p.NEVER) -> None:
+        """Everything is asked to be quick: waits without an end get one, ``at_most`` seconds away."""
         for job_id in [j for j, phase in self._phases.items() if isinstance(phase, p.Verifying)]:
-            self._feed(job_id, e.LeavingAsked(self._limits.verify_until(self.now)))
+            self._feed(job_id, e.LeavingAsked(self._limits.verify_until(self.now, at_most)))
 
     def tick(self) -> None:
         """Feed the clock to every phase whose deadline has come."""
+        self._books.record_repeats(self.now)
         wall_time = False
         for job_id in self._table.timers.due(self.now):
             before = self._phases[job_id]
@@ -329,11 +330,12 @@ class Supervision:
 
     def _kill_all(self) -> None:
         assert self.ending is not None, "the first interrupt began it"
-        self.ending = replace(self.ending, hurried=True)
+        again, self.ending = self.ending.hurried, replace(self.ending, hurried=True)
         live = [j for j, phase in self._phases.items() if isinstance(phase, _MAY_BE_KILLED)]
         for job_id in live:
             self._feed(job_id, e.KillAsked(self.ending.why))
-        self.say(f"second SIGINT: {o.jobs_text(len(live))} killed at once")
+        if live or not again:
+            self.say(f"second SIGINT: {o.jobs_text(len(live))} killed at once")
         for errand in self._errands.errands:
             errand.on_ending(self)
 

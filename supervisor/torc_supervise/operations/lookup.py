@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -117,9 +118,11 @@ def ask(path: str, request: dict[str, Any]) -> bytes | None:
     Refuses a socket or directory that is not ours: anybody can make one in a shared temporary directory.
     """
     try:
-        for place in (os.path.dirname(path), path):
-            if os.lstat(place).st_uid != os.getuid():
-                return None
+        directory, control = os.lstat(os.path.dirname(path)), os.lstat(path)
+        if not (stat.S_ISDIR(directory.st_mode) and stat.S_ISSOCK(control.st_mode)):
+            return None  # links, too, are not followed
+        if {directory.st_uid, control.st_uid} != {os.geteuid()} or directory.st_mode & 0o077:
+            return None
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(ANSWER_WITHIN)
             connection.connect(path)

@@ -15,7 +15,7 @@ from torc_supervise.machine.state import WorkflowState
 from torc_supervise.operations import liveness
 from torc_supervise.posix import clock
 from torc_supervise.posix.identity import own_identity
-from torc_supervise.store import journal, layout, snapshot, view
+from torc_supervise.store import journal, layout, snapshot, trust, view
 from torc_supervise.store.layout import WorkflowFiles
 from torc_supervise.store.lock import Lock, Owner, acquire
 from torc_supervise.store.records import encode
@@ -58,9 +58,8 @@ class OpenWorkflow:
 
     def write_snapshot(self) -> None:
         """Make status.json say what the state says; it is only a copy, so a full disk is no error here."""
-        supervisor = view.supervisor_fields(self.state, alive=False)
         try:
-            snapshot.replace(self.files, view.status_document(self.state, self.files, supervisor))
+            snapshot.replace(self.files, view.last_document(self.state, self.files))
         except OSError:
             return
 
@@ -77,7 +76,7 @@ def open_workflow(files: WorkflowFiles, command: str, say: Say, *, patient: bool
         JournalError: the journal is damaged.
         TorcError: the directory cannot be written.
     """
-    lock = _lock(files, command, say, patient=patient)
+    lock = take_lock(files, command, say, patient=patient)
     try:
         state, seq = journal.replay(files.journal)
         opened = OpenWorkflow(files, state, lock, seq)
@@ -98,7 +97,7 @@ def create_workflow(
         created: makes the first record, given the id.
     """
     files = layout.claim_new(output)
-    lock = _lock(files, command, say)
+    lock = take_lock(files, command, say)
     try:
         state = journal.create(files.journal, created(files.workflow_id), clock.wall(), clock.monotonic())
         return OpenWorkflow(files, state, lock, 1)
@@ -107,7 +106,13 @@ def create_workflow(
         raise TorcError(f"cannot write {files.journal}: {error.strerror}") from error
 
 
-def _lock(files: WorkflowFiles, command: str, say: Say, *, patient: bool = False) -> Lock:
+def take_lock(files: WorkflowFiles, command: str, say: Say, *, patient: bool = False) -> Lock:
+    """Lock a workflow without reading it.
+
+    Raises:
+        WorkflowBusy: somebody alive has it.
+        TorcError: the directory cannot be written, or is not to be trusted.
+    """
     me = own_identity()
     owner = Owner(
         me.host,
@@ -131,6 +136,11 @@ def _lock(files: WorkflowFiles, command: str, say: Say, *, patient: bool = False
     try:
         given_up = liveness.wait_for_release(files.lock, say) if patient else None
         lock, dead = acquire(files.lock, owner, alive)
+        try:
+            trust.check(files, files.lock)
+        except BaseException:
+            lock.release()
+            raise
     except WorkflowBusy as busy:
         raise WorkflowBusy(f"{busy.message}, {why}" if why else busy.message, busy.hint) from None
     except OSError as error:

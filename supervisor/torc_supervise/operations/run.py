@@ -7,7 +7,6 @@ import copy
 import dataclasses
 import gc
 import os
-import sys
 import time
 from dataclasses import dataclass
 
@@ -24,12 +23,14 @@ from torc_supervise.machine.end_watch import EndWatch
 from torc_supervise.machine.errands import Errand
 from torc_supervise.machine.limits import execution_of_steps
 from torc_supervise.machine.pace import BURST, STEPS_PER_SECOND, Pace
+from torc_supervise.machine.state import WorkflowState
 from torc_supervise.machine.status import RunState, Status
 from torc_supervise.machine.step_check import StepCheck
 from torc_supervise.machine.supervision import Supervision
 from torc_supervise.operations.follow_up import follow_up
 from torc_supervise.operations.opened import OpenWorkflow
 from torc_supervise.operations.surroundings import Machine, RunOptions, Say, warn_of_other_nodes
+from torc_supervise.operations.without_keeper import jobs_ended, write_without_keeper
 from torc_supervise.posix import clock, descriptors, host, procfs
 from torc_supervise.posix.kernel import Kernel, RealKernel
 from torc_supervise.posix.shell import find_bash
@@ -139,6 +140,7 @@ def run(opened: OpenWorkflow, options: RunOptions, machine: Machine, say: Say) -
                     signals_first=machine.allocation is not None,
                 )
             ) as loop,
+            jobs_ended(supervision, keeper, opened.files.output),
         ):
             supervision.at(clock.monotonic(), clock.wall())
             supervision.begin(_run_started(opened, options, machine, end_epoch, keeper.pid))
@@ -146,7 +148,7 @@ def run(opened: OpenWorkflow, options: RunOptions, machine: Machine, say: Say) -
             final = supervision.outcome()
             supervision.end(r.RunEnded(state.run_id, final.value, EXIT_CODES[final]))
             loop.write_now()
-            confirmed = _leave(loop, keeper, supervision.wall, say)
+            confirmed = _leave(loop, keeper, supervision.wall, state)
             wakeup.ignore_from_now_on()
     code = EXIT_CODES[final] if confirmed and not keeper.disowned else EXIT_OURS
     allocation = machine.allocation
@@ -245,7 +247,7 @@ def _run_started(
     )
 
 
-def _leave(loop: Loop, keeper: KeeperLink, wall: WallTime, say: Say) -> bool:
+def _leave(loop: Loop, keeper: KeeperLink, wall: WallTime, state: WorkflowState) -> bool:
     """No job is left.  Wait for the keeper, with a limit (P12); False if records are not durable when it is reached.
 
     A keeper that has written everything and hangs at the rest (the lock, a terminal) is waited for only a moment.
@@ -257,18 +259,16 @@ def _leave(loop: Loop, keeper: KeeperLink, wall: WallTime, say: Say) -> bool:
     if wall.known:
         limit = min(limit, max(wall.end - 1.0, now + WAKE_KEEPER_AFTER))
     if loop.wait_for_keeper(min(limit, now + WAKE_KEEPER_AFTER)):
+        keeper.voice.finish()
         return True
     keeper.wake()
-    if keeper.unconfirmed:
-        say(
+    if keeper.unconfirmed and keeper.pid and not keeper.voice.raised:
+        keeper.voice.say(
             f"waiting up to {limit - now:.0f} s for {keeper.unconfirmed} records to be written: "
             "is the disk slow or full?"
         )
         loop.wait_for_keeper(limit)
-    if not keeper.unconfirmed:
-        return True
-    print(
-        f"torc-supervise: {keeper.unconfirmed} records are not confirmed; the keeper goes on alone",
-        file=sys.stderr,
-    )
-    return False
+    if keeper.unconfirmed:
+        write_without_keeper(loop, keeper, state, limit)
+    keeper.voice.finish()
+    return not keeper.unconfirmed

@@ -115,13 +115,14 @@ def claim_new(output: str) -> WorkflowFiles:
     """
     output = os.path.abspath(output)
     try:
-        os.makedirs(os.path.join(output, "workflows"), exist_ok=True)
-        os.makedirs(os.path.join(output, "job_stdio"), exist_ok=True)
+        # Never writable by everybody, whatever the umask: see store.trust.
+        for directory in (output, os.path.join(output, "workflows"), os.path.join(output, "job_stdio")):
+            os.makedirs(directory, 0o775, exist_ok=True)
         candidate = max(workflow_ids(output), default=0) + 1
         while True:
             files = WorkflowFiles(output, candidate)
             try:
-                os.mkdir(files.directory)
+                os.mkdir(files.directory, 0o775)
                 return files
             except FileExistsError:
                 candidate += 1  # somebody else took it in between

@@ -77,6 +77,11 @@ def status_document(state: WorkflowState, files: WorkflowFiles, supervisor: dict
     return head[:-1] + b',"jobs":[\n' + b",\n".join(rows) + b"\n]}\n"
 
 
+def last_document(state: WorkflowState, files: WorkflowFiles) -> bytes:
+    """The status document of a workflow that nobody runs any more."""
+    return status_document(state, files, supervisor_fields(state, alive=False))
+
+
 def supervisor_fields(state: WorkflowState, *, alive: bool) -> dict[str, Any] | None:
     """``supervisor`` of the status document; None if the workflow was never run."""
     info = state.supervisor
