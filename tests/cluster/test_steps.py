@@ -115,7 +115,7 @@ def test_nine_jobs_of_four_cpus_run_three_at_a_time_on_three_nodes(allocation: A
 
 def test_a_two_node_job_gets_two_nodes_and_may_start_steps_on_them(allocation: Allocation) -> None:
     command = (
-        "echo $TORC_NODELIST $TORC_NUM_NODES; srun --nodelist=$TORC_NODELIST --nodes=2 --ntasks=4 hostname"
+        "echo $TORC_NODELIST $TORC_NUM_NODES; srun --nodelist=$TORC_NODELIST --ntasks-per-node=2 hostname"
     )
     allocation.submit([job("mpi", command, cpus=4, nodes=2), saving("beside", cpus=4)])
     begun = allocation.ready(1)
