@@ -17,6 +17,9 @@ LONGEST = 60.0
 LOOK_EVERY = 0.2
 """Seconds.  The lock is a file on a shared file system, which tells nobody on another host that it is gone."""
 
+JUDGE_EVERY = 5.0
+"""Seconds between looks at whether the lock's owner is still alive."""
+
 
 def open_when_free(files: WorkflowFiles, command: str, say: Say) -> OpenWorkflow:
     """As ``open_workflow``; inside an allocation, a command that holds the workflow for a moment is waited for.
@@ -43,10 +46,10 @@ def open_when_free(files: WorkflowFiles, command: str, say: Say) -> OpenWorkflow
 
 
 def _wait_for_change(files: WorkflowFiles, owner: Owner | None, limit: float) -> None:
-    """Looks at the lock alone: whether its owner lives may be a question to Slurm."""
-    never = threading.Event()
+    """Looks at the lock alone: whether its owner lives may be a question to Slurm, which is asked now and then."""
+    never, until = threading.Event(), min(limit, clock.monotonic() + JUDGE_EVERY)
     while True:
         # No job runs yet that a signal could be late for, and a signal's default action still applies.
         never.wait(LOOK_EVERY)
-        if owner is None or read_owner(files.lock) != owner or clock.monotonic() >= limit:
+        if owner is None or read_owner(files.lock) != owner or clock.monotonic() >= until:
             return
