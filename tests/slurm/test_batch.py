@@ -93,7 +93,7 @@ def test_the_script_reads_like_this() -> None:
 
 @pytest.mark.parametrize(("trapped", "code"), [(True, 0), (False, -signal.SIGTERM)])
 def test_an_early_signal_does_not_end_it(tmp_path: Path, trapped: bool, code: int) -> None:
-    """In place of the supervisor, a program that gets the signal before it has any handler; control without the trap."""
+    """In place of the supervisor a program that gets the signal before it has a handler; and without the trap."""
     *lines, command = make().text.splitlines()
     assert command.startswith("exec ")
     early = [sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGTERM)"]
