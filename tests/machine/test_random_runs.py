@@ -17,7 +17,7 @@ from torc_supervise.machine.status import RunState, Status
 from torc_supervise.workflow.model import Job
 
 SECONDS = st.sampled_from([0.0, 0.001, 1.0, 7.0, 30.0, 100.0, 599.0, NEVER])
-LONG_ENOUGH = 50_000.0  # every wait of these worlds has ended by then
+LONG_ENOUGH = 1e6  # every wait of these worlds has ended by then, the latest end of an allocation included
 
 
 @st.composite
