@@ -99,7 +99,8 @@ class LastResort:
                 self._write()
             except (OSError, JournalError) as error:
                 self.problem = f"{self._what.files.journal}: {getattr(error, 'strerror', None) or error}"
-                if time.monotonic() + RETRY_AFTER >= self._until:
+                removed = isinstance(error, FileNotFoundError)  # it does not come back by itself, as room may
+                if removed or time.monotonic() + RETRY_AFTER >= self._until:
                     return
                 pause.wait(RETRY_AFTER)
             else:
