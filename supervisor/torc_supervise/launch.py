@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torc_supervise.environment import RunEnvironment
 from torc_supervise.posix.kernel import Kernel
+from torc_supervise.posix.marks import NONCE
 from torc_supervise.posix.shell import command_line
 from torc_supervise.store.layout import WorkflowFiles
 from torc_supervise.store.view import stdio_paths
@@ -15,12 +16,18 @@ from torc_supervise.workflow.model import Job
 
 @dataclass(frozen=True, slots=True)
 class Launcher:
-    """``bash``: absolute path.  ``open_files``: soft limit that jobs return to, None to leave it."""
+    """``bash``: absolute path.  ``open_files``: soft limit that jobs return to, None to leave it.
+
+    ``nonce``: what the processes of this run carry and no others (``posix.marks``).  ``oom_score_adj``: how much sooner
+    than others the kernel ends them when memory is short, None to leave that.
+    """
 
     bash: str
     files: WorkflowFiles
     environment: RunEnvironment
     open_files: int | None = None
+    nonce: str = ""
+    oom_score_adj: int | None = None
 
     def launch(self, kernel: Kernel, job: Job, run_id: int, attempt_id: int, gpus: tuple[int, ...]) -> int:
         """Start one attempt; returns the pid.  Opens no file: the job's shell does (P8).
@@ -31,5 +38,7 @@ class Launcher:
         command = f"{job.invocation_script} {job.command}" if job.invocation_script else job.command
         mode = job.stdio or self.environment.workflow.execution.stdio
         stdout, stderr = stdio_paths(self.files, mode, job.job_id, run_id, attempt_id)
-        argv = command_line(self.bash, command, stdout, stderr, os.getpid(), self.open_files)
-        return kernel.spawn(argv, self.environment.of(job, run_id, attempt_id, gpus))
+        argv = command_line(
+            self.bash, command, stdout, stderr, os.getpid(), self.open_files, self.oom_score_adj
+        )
+        return kernel.spawn(argv, self.environment.of(job, run_id, attempt_id, gpus) | {NONCE: self.nonce})

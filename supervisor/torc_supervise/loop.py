@@ -7,6 +7,7 @@ jobs; hand the keeper its lines.
 
 from __future__ import annotations
 
+import itertools
 import os
 import selectors
 import signal
@@ -33,6 +34,10 @@ STARTS_PER_TURN = 8
 """A burst of starts is cut into turns, so that a signal which arrives meanwhile waits for this many at most."""
 
 
+LOOKED_AT_PER_TURN = 16
+"""Jobs whose processes are looked at in a row, for the same reason."""
+
+
 class Loop:
     """Runs one Supervision until it is done."""
 
@@ -53,6 +58,7 @@ class Loop:
         self._selector = selectors.DefaultSelector()
         self._staff = Staff(self._selector, keeper, sampler, self._on_keeper, self._on_sampler, self._warn)
         self._watched: dict[int, int] = {}  # pid of a group member that is not our child -> its pidfd
+        self._to_pass_on: dict[int, int] = {}  # group -> the signal it got, and what has left it did not yet
         self._may_start_more = True
         self._children_changed = False
         self._look_again_at = NEVER
@@ -83,6 +89,7 @@ class Loop:
             supervision.on_signal(signum)
         supervision.tick()
         self._obey()
+        self._pass_on_some()
         self._start_some()
         self._replace_helpers()
         self._staff.flush()
@@ -94,7 +101,7 @@ class Loop:
         signum = signal.Signals[self._supervision.state.workflow.execution.termination_signal]
         if count := end_escaped(self._kernel, signum, grace, self._wait):
             noun = "process" if count == 1 else "processes"
-            self._warn("escaped", f"{count} {noun} had left the group of their job and were ended")
+            self._warn("escaped", f"{count} {noun} of no job that still ran had escaped: ended")
             self._obey()
 
     def _wait(self, until: float) -> list[int]:
@@ -141,7 +148,7 @@ class Loop:
     # -- what wakes us --------------------------------------------------------------------------------------
 
     def _timeout(self) -> float | None:
-        if self._may_start_more:
+        if self._may_start_more or (self._to_pass_on and self._look_again_at == NEVER):
             return 0.0
         deadline = min(self._supervision.next_deadline, self._look_again_at, self._staff.due)
         return None if deadline == NEVER else self._until(deadline)
@@ -231,7 +238,8 @@ class Loop:
         draining = set(supervision.draining()) if sweep.members else set()
         for pgid, exit_ in sweep.exited:
             if pgid in supervision.groups:
-                supervision.on_leader_exited(pgid, exit_, len(sweep.members[pgid]))
+                escaped = len(sweep.escaped.get(pgid, ()))
+                supervision.on_leader_exited(pgid, exit_, len(sweep.members[pgid]), escaped)
             else:  # abandoned twice over; nobody's business any more
                 self._kernel.collect(pgid)
         for pgid in draining:
@@ -287,16 +295,32 @@ class Loop:
         match action:
             case a.SignalGroup(pgid=pgid, signum=signum):
                 self._kernel.signal_group(pgid, signum)
+                if signum != signal.SIGCONT:
+                    self._to_pass_on[pgid] = signum
             case a.SignalLeader(pid=pid, signum=signum):
                 self._kernel.signal_process(pid, signum)
             case a.Reap(pid=pid):
                 usage = self._kernel.collect(pid)
+                self._to_pass_on.pop(pid, None)
                 if self._staff.sampler is not None:
                     self._staff.sampler.forget(job_id)
                 self._supervision.on_reaped(job_id, usage)
             case a.Verify(outcome=outcome):
                 job = self._supervision.state.job(job_id)
                 self._keeper.inspect(job, self._supervision.state, asked=outcome.why is not None)
+
+    def _pass_on_some(self) -> None:
+        """After all groups were signalled, what has left them: for that each job's processes are looked at (P5)."""
+        some = dict(itertools.islice(self._to_pass_on.items(), LOOKED_AT_PER_TURN))
+        if not some:
+            return
+        try:
+            self._kernel.signal_outside(some)
+        except NotNowError:
+            self._look_again_soon()
+        else:
+            for pgid in some:
+                del self._to_pass_on[pgid]
 
     def _start_some(self) -> None:
         self._may_start_more = False

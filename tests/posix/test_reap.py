@@ -125,14 +125,19 @@ def test_children_that_were_there_before_are_neither_reaped_nor_escaped(lab: Rea
     ends = subprocess.Popen(["sleep", "1000"])
     try:
         kernel = RealKernel()
-        later = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+        theirs = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+        job = kernel.spawn(("/bin/true",), {"TORC_RUN_NONCE": "n", "TORC_JOB_ID": "1"})
+        waiting.wait_for_end(job)
+        kernel.sweep()
+        kernel.collect(job)
+        ours = subprocess.Popen(["sleep", "1000"], start_new_session=True, env={"TORC_RUN_NONCE": "n"})
         ends.kill()
         waiting.wait_for_end(ends.pid)
         assert kernel.sweep() == Sweep()
-        assert kernel.escaped() == [later.pid], "control: what came later has"
+        assert kernel.escaped() == [ours.pid], "control: what came from a job, and not what anybody started"
         assert ends.wait() == -9, "its status was left for us"
     finally:
-        for child in (before, ends, later):
+        for child in (before, ends, theirs, ours):
             child.kill()
             child.wait()
 
@@ -144,6 +149,8 @@ def test_an_interrupt_ends_the_grace_of_what_has_escaped() -> None:
     fake.setsid(away)
     fake.handle(away, signal.SIGTERM, ignore)
     fake.exit(leader)
+    fake.sweep()
+    fake.collect(leader)
     waits: list[float] = []
 
     def interrupted(until: float) -> list[int]:

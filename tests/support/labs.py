@@ -6,6 +6,7 @@ import ctypes
 import os
 import select
 import sys
+import uuid
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +14,7 @@ from support import waiting
 from support.fake_kernel import FakeKernel, Process
 from support.waiting import Fifo
 from torc_supervise.posix.kernel import Kernel, RealKernel
+from torc_supervise.posix.marks import NONCE
 from torc_supervise.posix.subreaper import PR_SET_CHILD_SUBREAPER, become_subreaper
 
 PUPPET = Path(__file__).with_name("children") / "puppet.py"
@@ -58,9 +60,11 @@ class RealLab:
         self._directory = directory
         self._said = Fifo(directory / "said")
         self._started: set[int] = set()
+        self._nonce = uuid.uuid4().hex
 
     def start(self) -> int:
-        pid = self.kernel.spawn((sys.executable, str(PUPPET), str(self._directory)), dict(os.environ))
+        mark = {NONCE: self._nonce, "TORC_JOB_ID": str(len(self._started))}
+        pid = self.kernel.spawn((sys.executable, str(PUPPET), str(self._directory)), {**os.environ, **mark})
         self._started.add(pid)
         self._said.expect(1, f"{pid} ready")
         return pid

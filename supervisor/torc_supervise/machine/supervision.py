@@ -128,8 +128,11 @@ class Supervision:
             self.warn("not_enough_time", o.not_started_text([self.state.job(job_id) for job_id in left]))
         self.write(record)
 
-    def on_leader_exited(self, pgid: int, exit_: Exit, members: int) -> None:
-        self._feed(self.groups[pgid], e.LeaderExited(exit_, members))
+    def on_leader_exited(self, pgid: int, exit_: Exit, members: int, escaped: int = 0) -> None:
+        self._feed(self.groups[pgid], e.LeaderExited(exit_, members, escaped))
+        if escaped:
+            job_id = self.groups[pgid]
+            self.warn("escaped", o.escaped_text(self.state.job(job_id), escaped), job_id)
 
     def on_group_changed(self, pgid: int, members: int) -> None:
         self._feed(self.groups[pgid], e.GroupChanged(members))

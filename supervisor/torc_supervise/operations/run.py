@@ -6,6 +6,7 @@ import contextlib
 import copy
 import gc
 import os
+import secrets
 import sys
 import time
 from collections.abc import Callable
@@ -24,7 +25,7 @@ from torc_supervise.machine.phases import NEVER
 from torc_supervise.machine.status import RunState, Status
 from torc_supervise.machine.supervision import Supervision
 from torc_supervise.operations.opened import OpenWorkflow
-from torc_supervise.posix import clock, descriptors, host, procfs
+from torc_supervise.posix import clock, descriptors, host, memory, procfs
 from torc_supervise.posix.kernel import RealKernel
 from torc_supervise.posix.shell import find_bash
 from torc_supervise.posix.spawn import keep_descriptors_from_children
@@ -137,13 +138,14 @@ def run(opened: OpenWorkflow, options: RunOptions, machine: Machine, say: Callab
             end_epoch - wall.headroom if end_epoch is not None else None,
             wall.grace_scale,
         )
-        launcher = Launcher(bash, opened.files, environment, open_files)
+        nonce = secrets.token_hex(8)
+        launcher = Launcher(bash, opened.files, environment, open_files, nonce, memory.jobs_oom_score_adj())
         with (
             Wakeup() as wakeup,
             contextlib.closing(Loop(supervision, kernel, wakeup, launcher, keeper, sampler)) as loop,
         ):
             supervision.at(clock.monotonic(), clock.wall())
-            supervision.begin(_run_started(opened, machine, end_epoch, keeper.pid))
+            supervision.begin(_run_started(opened, machine, end_epoch, keeper.pid, nonce))
             loop.run(wall.end)
             final = supervision.outcome()
             supervision.end(r.RunEnded(state.run_id, final.value, EXIT_CODES[final]))
@@ -199,7 +201,7 @@ def _start_sampler(workflow: Workflow, close: list[int], kernel: RealKernel) -> 
 
 
 def _run_started(
-    opened: OpenWorkflow, machine: Machine, end_epoch: float | None, keeper_pid: int
+    opened: OpenWorkflow, machine: Machine, end_epoch: float | None, keeper_pid: int, nonce: str
 ) -> r.RunStarted:
     capacity = machine.capacity
     return r.RunStarted(
@@ -215,6 +217,7 @@ def _run_started(
         num_gpus=capacity.num_gpus,
         max_parallel_jobs=capacity.max_parallel_jobs,
         keeper_pid=keeper_pid,
+        nonce=nonce,
     )
 
 
