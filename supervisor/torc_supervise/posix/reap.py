@@ -161,7 +161,7 @@ class Reaper:
                         continue
                     if owner is None and (signum := self._lineage.signal_for(about, asked)) is not None:
                         yield about, None, signum
-                    elif owner in leaders and owner in asked:
+                    elif owner is not None and owner in leaders and owner in asked:
                         yield about, owner, asked[owner]
 
     def collect(self, pid: int) -> Usage | None:
