@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 
 from torc_supervise.environment import RunEnvironment
+from torc_supervise.posix.cgroups import RunCgroup
 from torc_supervise.posix.kernel import Kernel
 from torc_supervise.posix.marks import NONCE
 from torc_supervise.posix.shell import command_line
@@ -19,7 +20,7 @@ class Launcher:
     """``bash``: absolute path.  ``open_files``: soft limit that jobs return to, None to leave it.
 
     ``nonce``: what the processes of this run carry and no others (``posix.marks``).  ``oom_score_adj``: how much sooner
-    than others the kernel ends them when memory is short, None to leave that.
+    than others the kernel ends them when memory is short, None to leave that.  ``cgroup``: of the run, if it has one.
     """
 
     bash: str
@@ -28,6 +29,7 @@ class Launcher:
     open_files: int | None = None
     nonce: str = ""
     oom_score_adj: int | None = None
+    cgroup: RunCgroup | None = None
 
     def launch(self, kernel: Kernel, job: Job, run_id: int, attempt_id: int, gpus: tuple[int, ...]) -> int:
         """Start one attempt; returns the pid.  Opens no file: the job's shell does (P8).
@@ -38,7 +40,8 @@ class Launcher:
         command = f"{job.invocation_script} {job.command}" if job.invocation_script else job.command
         mode = job.stdio or self.environment.workflow.execution.stdio
         stdout, stderr = stdio_paths(self.files, mode, job.job_id, run_id, attempt_id)
+        cgroup = self.cgroup.job(str(job.job_id), str(attempt_id)).entrance if self.cgroup else None
         argv = command_line(
-            self.bash, command, stdout, stderr, os.getpid(), self.open_files, self.oom_score_adj
+            self.bash, command, stdout, stderr, os.getpid(), self.open_files, self.oom_score_adj, cgroup
         )
         return kernel.spawn(argv, self.environment.of(job, run_id, attempt_id, gpus) | {NONCE: self.nonce})

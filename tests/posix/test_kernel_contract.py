@@ -222,13 +222,12 @@ def test_p5_a_process_that_left_the_group_is_its_jobs_all_the_same(lab: Lab) -> 
     leader, other = lab.start(), lab.start()
     away = lab.fork(leader)
     lab.setsid(away)
-    for pid in (leader, other):
-        lab.exit(pid)
-    assert lab.kernel.sweep() == Sweep(
-        exited=[(leader, Exited(0)), (other, Exited(0))],
-        members={leader: [away], other: []},
-        escaped={leader: [away]},
-    )
+    lab.exit(leader)
+    lab.exit(other)
+    found = lab.kernel.sweep()
+    assert sorted(found.exited) == sorted([(leader, Exited(0)), (other, Exited(0))])
+    assert found.members == {leader: [away], other: []}
+    assert found.escaped == {leader: [away]}
     assert lab.kernel.escaped() == [], "it belongs to a job that is not over"
     lab.kernel.signal_outside({leader: signal.SIGTERM})
     lab.until_dead(away)

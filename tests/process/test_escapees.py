@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import uuid
+from pathlib import Path
 
 import pytest
 
 from support import waiting
-from support.supervised import SLEEPS, Bench, Supervisor, child, job, say, workflow_of
+from support.supervised import HOLD, SLEEPS, Bench, Supervisor, child, job, say, workflow_of
+from torc_supervise.posix import cgroups
 
 pytestmark = pytest.mark.process
 
@@ -31,7 +34,7 @@ WIPED = {
 }
 
 every_way = pytest.mark.parametrize("way", [*WAYS.values(), *WIPED.values()], ids=[*WAYS, *WIPED])
-# A daemon without an environment leaves no trace for the keeper of a supervisor that is killed: see docs/containment.md.
+# A daemon without an environment leaves no trace for the keeper of a killed supervisor: see docs/containment.md.
 traced = pytest.mark.parametrize(
     "way", [way for name, way in (WAYS | WIPED).items() if name != "env_i_daemon"], ids=lambda way: way[:30]
 )
@@ -251,12 +254,88 @@ def test_p10_a_deaf_escapee_does_not_outlive_a_killed_supervisor(bench: Bench, w
     assert len(bench.said.expect(1, "got SIGTERM")) == 1
 
 
+# -- with a cgroup for each job -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def needs_cgroups() -> None:
+    made = cgroups.make(uuid.uuid4().hex)
+    if made is None:
+        pytest.skip("no cgroup (v2) can be made here")
+    made.remove()
+
+
+def cgroup_of(supervisor: Supervisor) -> Path:
+    return Path(supervisor.journal().of("run_started")[0]["cgroup"])
+
+
+@pytest.mark.root
+@pytest.mark.usefixtures("needs_cgroups")
+def test_p5_in_a_cgroup_no_escapee_is_taken_for_another_jobs(bench: Bench) -> None:
+    """Without one, an escapee that wiped its environment waits for the last job that it can come from."""
+    leave = bench.gate("leave")
+    supervisor = bench.start(
+        job("other", SLEEPS.replace("ready", "other")),
+        job("starts", f"{escapes(WIPED['env_i_daemon'], saver())} read -r _ <$BENCH/leave"),
+        job("next", f"[ -e saved ] && {say('next')}", after=("starts",)),
+        cgroups=True,
+    )
+    ready(bench, supervisor)
+    bench.said.expect(starting_with="other", unless_gone=supervisor.pid)
+    leave.put(b"\n")
+    bench.said.expect(starting_with="next", unless_gone=supervisor.pid)
+    supervisor.signal(signal.SIGTERM)
+    supervisor.end(exit_code=75)
+    bench.held.wait()
+    assert [(entry["code"], entry["job_id"]) for entry in supervisor.journal().of("warning")] == [
+        ("escaped", 2)
+    ]
+    assert not cgroup_of(supervisor).exists()
+
+
+@pytest.mark.root
+@pytest.mark.usefixtures("needs_cgroups")
+@pytest.mark.parametrize("deaf", [False, True], ids=["saves", "deaf"])
+def test_p10_in_a_cgroup_a_daemon_without_an_environment_is_ended_by_the_keeper(
+    bench: Bench, deaf: bool
+) -> None:
+    program = child("counts.py") if deaf else saver()
+    way = escapes(WIPED["env_i_daemon"], program)
+    supervisor = bench.start(
+        job("starts", f"{way} exec sleep 1000", sigterm_lead_seconds=0.3 if deaf else None), cgroups=True
+    )
+    bench.said.expect(starting_with="ready", unless_gone=supervisor.pid)
+    keeper, cgroup = supervisor.keeper(), cgroup_of(supervisor)
+    assert cgroup.exists()
+    supervisor.signal(signal.SIGKILL)
+    bench.held.wait()
+    waiting.wait_for_end(keeper)
+    assert deaf or (bench.directory / "saved").exists()
+    assert supervisor.journal().results()["starts"]["ended"] == ("killed" if deaf else "in_grace")
+    waiting.wait_until(lambda: not cgroup.exists(), "the cgroup is still there")
+
+
+@pytest.mark.root
+@pytest.mark.usefixtures("needs_cgroups")
+def test_p5_in_a_cgroup_a_chain_of_forks_that_has_escaped_is_ended_at_once(bench: Bench) -> None:
+    """Each generation forks the next one and ends; no list of processes is ever true."""
+    runs = "f() { f 9>&9 & }; f"
+    supervisor = bench.start(
+        job("bomb", f"{HOLD} setsid bash -c '{runs}' & {say('ready')} exec sleep 1000", saves=False),
+        cgroups=True,
+    )
+    bench.said.expect(starting_with="ready", unless_gone=supervisor.pid)
+    supervisor.signal(signal.SIGTERM)
+    supervisor.end(exit_code=75)
+    bench.held.wait()
+
+
 # -- what is not ours ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
 def test_p5_two_supervisors_of_one_user_touch_only_their_own(bench: Bench, signum: int) -> None:
-    """Both run the same workflow, in directories of their own; and there is a process that carries all but the nonce."""
+    """Both run the same workflow, in directories of their own; another process carries all but the nonce."""
     held = {}
     supervisors = {}
     for name in ("ours", "theirs"):

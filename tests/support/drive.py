@@ -1,7 +1,8 @@
 """The supervisor under test, as a process of its own: ``python drive.py SETUP.json``.
 
 SETUP.json: ``{"output": DIR, "workflow": Workflow.to_dict() or null, "options": RunOptions fields, "resume": bool}``.
-``"fault"``: a path; as soon as a file is there, the loop raises at the end of a turn, as a bug in it would.
+``"cgroups"``: whether jobs may get cgroups of
+their own.  ``"fault"``: a path; as soon as a file is there, the loop raises at the end of a turn, as a bug in it would.
 Without a workflow the newest one in DIR is opened again: run once more with ``resume``, else only opened, which
 records what a dead supervisor left.  The last line on stdout is the report, as JSON.
 """
@@ -18,6 +19,7 @@ from torc_supervise.loop import Loop
 from torc_supervise.operations import opened as o
 from torc_supervise.operations.reinitialize import first_record, plan_reinitialize, reinitialize
 from torc_supervise.operations.run import RunOptions, run, survey
+from torc_supervise.posix import cgroups
 from torc_supervise.store.layout import find
 from torc_supervise.workflow.model import Workflow
 
@@ -42,6 +44,8 @@ def main(path: str) -> int:
         setup = json.load(file)
     if setup["fault"] is not None:
         plant(setup["fault"])
+    if not setup["cgroups"]:
+        cgroups.make = lambda nonce: None
     options = RunOptions(**setup["options"])
     if setup["workflow"] is not None:
         workflow = Workflow.from_dict(setup["workflow"])

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from torc_supervise.machine.live import LiveAttempt
 from torc_supervise.posix import marks, procfs
+from torc_supervise.posix.cgroups import RunCgroup
 from torc_supervise.posix.lineage import UNREADABLE_AFTER, Key
 from torc_supervise.posix.marks import Mark
 from torc_supervise.posix.procfs import ProcessStat
@@ -26,14 +27,16 @@ SLACK = 2.0
 class Kin:
     """Remembers what it has found from look to look."""
 
-    def __init__(self, nonce: str | None, boot_offset: float) -> None:
+    def __init__(self, nonce: str | None, boot_offset: float, cgroup: RunCgroup | None = None) -> None:
         """
         Args:
+            cgroup: of the run, if it had one.
             nonce: of the run; None where nobody knows it: then only groups are looked at.
             boot_offset: CLOCK_BOOTTIME minus CLOCK_MONOTONIC, seconds.
         """
         self._nonce = nonce
         self._boot_offset = boot_offset
+        self._cgroup = cgroup
         self._owner: dict[Key, JobId] = {}
         self._marks: dict[Key, Mark | None] = {}
         self._unreadable_since: dict[Key, float] = {}
@@ -65,6 +68,10 @@ class Kin:
                 and self._is_young_enough(about, attempts[job_id])
             ):
                 owners[about.pid] = job_id
+        if self._cgroup is not None:
+            for job_id, live in attempts.items():
+                inside = self._cgroup.job(str(job_id), str(live.started.attempt_id)).processes()
+                owners |= dict.fromkeys(everything.keys() & set(inside), job_id)
         sure = True
         for about in everything.values() if self._nonce is not None else ():
             sure = self._resolve(about, everything, owners, attempts) and sure

@@ -24,6 +24,7 @@ from torc_supervise.machine.state import WorkflowState
 from torc_supervise.machine.status import Ended, Status, StopReason
 from torc_supervise.machine.step import LEFTOVER_GRACE, UNKILLABLE_AFTER
 from torc_supervise.posix import clock
+from torc_supervise.posix.cgroups import RunCgroup
 from torc_supervise.posix.groups import signal_exactly, signal_group, signal_process
 from torc_supervise.posix.lineage import Key
 from torc_supervise.posix.procfs import ProcessStat
@@ -56,7 +57,9 @@ class LastWill:
         self._output = output  # the output directory; None not to look for what is not on the books
         supervisor = state.supervisor
         self._nonce = supervisor.record.nonce if supervisor is not None else None
-        self._kin = Kin(self._nonce, clock.boot_offset())
+        directory = supervisor.record.cgroup if supervisor is not None and look else None
+        self._cgroup = RunCgroup(directory, "") if directory is not None else None
+        self._kin = Kin(self._nonce, clock.boot_offset(), self._cgroup)
         self._asked: dict[int, int] = {}  # job -> the last signal that all of its processes are to get
         self._warned: set[int] = set()  # jobs that only have processes outside of their group
         self._sent: set[tuple[Key, int]] = set()  # to processes outside of the groups
@@ -91,6 +94,8 @@ class LastWill:
                     continue
                 self._signal_group(attempts[job_id], SIGKILL, known)
                 self._asked[job_id] = SIGKILL
+                if self._cgroup is not None:
+                    self._cgroup.job(str(job_id), str(attempts[job_id].started.attempt_id)).kill()
                 killed.add(job_id)
                 kill_at[job_id] = now + UNKILLABLE_AFTER
             self._pass_on(attempts, known)
@@ -108,6 +113,8 @@ class LastWill:
             message = f"{found} {noun} of the run were in no job's group and were killed"
             self._write(r.Warned(state.run_id, "escaped", message))
             self._say(f"warning: {message}")
+        if self._cgroup is not None:
+            self._cgroup.remove()
         if state.run_is_open:
             self._write(r.RunEnded(state.run_id, state.outcome().value))
 

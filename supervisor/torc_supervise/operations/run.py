@@ -25,7 +25,8 @@ from torc_supervise.machine.phases import NEVER
 from torc_supervise.machine.status import RunState, Status
 from torc_supervise.machine.supervision import Supervision
 from torc_supervise.operations.opened import OpenWorkflow
-from torc_supervise.posix import clock, descriptors, host, memory, procfs
+from torc_supervise.posix import cgroups, clock, descriptors, host, memory, procfs
+from torc_supervise.posix.cgroups import RunCgroup
 from torc_supervise.posix.kernel import RealKernel
 from torc_supervise.posix.shell import find_bash
 from torc_supervise.posix.spawn import keep_descriptors_from_children
@@ -139,14 +140,19 @@ def run(opened: OpenWorkflow, options: RunOptions, machine: Machine, say: Callab
             wall.grace_scale,
         )
         nonce = secrets.token_hex(8)
-        launcher = Launcher(bash, opened.files, environment, open_files, nonce, memory.jobs_oom_score_adj())
+        kernel.cgroup = cgroups.make(nonce)
+        launcher = Launcher(
+            bash, opened.files, environment, open_files, nonce, memory.jobs_oom_score_adj(), kernel.cgroup
+        )
         with (
             Wakeup() as wakeup,
             contextlib.closing(Loop(supervision, kernel, wakeup, launcher, keeper, sampler)) as loop,
         ):
             supervision.at(clock.monotonic(), clock.wall())
-            supervision.begin(_run_started(opened, machine, end_epoch, keeper.pid, nonce))
+            supervision.begin(_run_started(opened, machine, end_epoch, keeper.pid, nonce, kernel.cgroup))
             loop.run(wall.end)
+            if kernel.cgroup is not None:
+                kernel.cgroup.remove()
             final = supervision.outcome()
             supervision.end(r.RunEnded(state.run_id, final.value, EXIT_CODES[final]))
             loop.write_now()
@@ -201,7 +207,12 @@ def _start_sampler(workflow: Workflow, close: list[int], kernel: RealKernel) -> 
 
 
 def _run_started(
-    opened: OpenWorkflow, machine: Machine, end_epoch: float | None, keeper_pid: int, nonce: str
+    opened: OpenWorkflow,
+    machine: Machine,
+    end_epoch: float | None,
+    keeper_pid: int,
+    nonce: str,
+    cgroup: RunCgroup | None,
 ) -> r.RunStarted:
     capacity = machine.capacity
     return r.RunStarted(
@@ -218,6 +229,7 @@ def _run_started(
         max_parallel_jobs=capacity.max_parallel_jobs,
         keeper_pid=keeper_pid,
         nonce=nonce,
+        cgroup=cgroup.directory if cgroup is not None else None,
     )
 
 

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from torc_supervise.exitstatus import Usage
 from torc_supervise.posix import clock, groups
+from torc_supervise.posix.cgroups import RunCgroup
 from torc_supervise.posix.descriptors import is_spare
 from torc_supervise.posix.groups import Delivery
 from torc_supervise.posix.marks import Mark
@@ -63,9 +64,10 @@ class Kernel(Protocol):
 
 
 class RealKernel:
-    """Linux."""
+    """Linux.  ``cgroup``: where each job gets a cgroup of its own, None for none."""
 
-    def __init__(self) -> None:
+    def __init__(self, cgroup: RunCgroup | None = None) -> None:
+        self.cgroup = cgroup
         self.reaper = Reaper()
         self.signal_group = groups.signal_group
         self.signal_process = groups.signal_process
@@ -76,10 +78,18 @@ class RealKernel:
         self.wall = clock.wall
 
     def spawn(self, argv: tuple[str, ...], environment: Mapping[str, str]) -> int:
-        since = clock.boot_ticks()
-        pid = spawn(argv, environment)
+        since, mark, cgroup = clock.boot_ticks(), Mark.of(environment), None
+        if self.cgroup is not None and mark is not None:
+            cgroup = self.cgroup.job(mark.job_id, mark.attempt_id)
+            cgroup = cgroup if cgroup.make() else None
+        try:
+            pid = spawn(argv, environment)
+        except Exception:
+            if cgroup is not None:
+                cgroup.remove()
+            raise
         self._outsiders.forget(pid)  # whoever had the number before
-        self.reaper.add(pid, Mark.of(environment), since)
+        self.reaper.add(pid, mark, since, cgroup)
         return pid
 
     def sweep(self) -> Sweep:

@@ -4,9 +4,10 @@ In this order:
 
 1. Ancestry that was seen: a process that was once found below a job's leader, or below a process of that job, is that
    job's, also when its ancestors are gone.
-2. Its mark (``marks``): the nonce of this run, job and attempt, where it started no earlier than the job's leader.
-3. Neither, because it wiped its environment before anybody looked.  It descends from us, so a job has started it: one
-   that was under way when it started.  It goes with the last one of these to end.
+2. Its cgroup, where each job has one (``cgroups``): nobody leaves that.
+3. Its mark (``marks``): the nonce of this run, job and attempt, where it started no earlier than the job's leader.
+4. None of these, because it wiped its environment before anybody looked.  It descends from us, so a job has started
+   it: one that was under way when it started.  It goes with the last one of these to end.
 
 What carries another run's nonce is that run's business as long as its own supervisor is between it and us.
 A process is known by pid and start time together: no number is mistaken for the one that had it before.
@@ -18,7 +19,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from signal import SIGKILL
 
-from torc_supervise.posix import clock, marks, procfs
+from torc_supervise.posix import cgroups, clock, marks, procfs
 from torc_supervise.posix.marks import Mark
 from torc_supervise.posix.procfs import ProcessStat
 
@@ -35,6 +36,7 @@ class UnknownYetError(Exception):
 @dataclass(frozen=True, slots=True)
 class _Leader:
     mark: Mark | None
+    cgroup: str | None
     since: int  # clock ticks since boot, no later than its start
 
 
@@ -46,14 +48,17 @@ class Lineage:
         self._strangers = strangers
         self._leaders: dict[int, _Leader] = {}
         self._by_mark: dict[Mark, int] = {}
+        self._by_cgroup: dict[str, int] = {}
         self._nonces: set[str] = set()  # of the marks that were added: one run has one
         self._owner: dict[Key, int] = {}
         self._unmarked: dict[Key, frozenset[int]] = {}  # -> leaders that were under way when it started
         self._unreadable_since: dict[Key, float] = {}
 
-    def add(self, leader: int, mark: Mark | None, since: int) -> None:
+    def add(self, leader: int, mark: Mark | None, since: int, cgroup: str | None = None) -> None:
         """A job was started."""
-        self._leaders[leader] = _Leader(mark, since)
+        self._leaders[leader] = _Leader(mark, cgroup, since)
+        if cgroup is not None:
+            self._by_cgroup[cgroup] = leader
         if mark is not None:
             self._by_mark[mark] = leader
             self._nonces.add(mark.nonce)
@@ -63,6 +68,8 @@ class Lineage:
         gone = self._leaders.pop(leader, None)
         if gone is not None and gone.mark is not None:
             self._by_mark.pop(gone.mark, None)
+        if gone is not None and gone.cgroup is not None:
+            self._by_cgroup.pop(gone.cgroup, None)
         for key in [key for key, owner in self._owner.items() if owner == leader]:
             del self._owner[key]
 
@@ -124,8 +131,9 @@ class Lineage:
 
     def _owner_of_orphan(self, about: ProcessStat, alive: Collection[int]) -> int | None:
         key = (about.pid, about.start_ticks)
-        if key in self._owner:
-            return self._owner[key]
+        owner = self._known(about)
+        if owner is not None:
+            return owner
         if key not in self._unmarked:
             mark = self._mark_of(about)
             if mark is not None and mark.nonce in self._nonces:
@@ -141,12 +149,22 @@ class Lineage:
         self._owner[key] = last = max(candidates, key=lambda leader: (self._leaders[leader].since, leader))
         return last
 
+    def _known(self, about: ProcessStat) -> int | None:
+        """By ancestry or by cgroup."""
+        key = (about.pid, about.start_ticks)
+        owner = self._owner.get(key)
+        if owner is None and self._by_cgroup:
+            owner = self._by_cgroup.get(cgroups.path_of(about.pid) or "")
+            if owner is not None:
+                self._owner[key] = owner
+        return owner
+
     def _under_way(self, ticks: int) -> frozenset[int]:
         """Leaders that had started by then."""
         return frozenset(pgid for pgid, leader in self._leaders.items() if leader.since <= ticks)
 
     def _is_anothers(self, about: ProcessStat) -> bool:
-        if (about.pid, about.start_ticks) in self._owner:
+        if self._known(about) is not None:
             return False
         mark = self._mark_of(about)
         return mark is not None and mark.nonce not in self._nonces

@@ -31,6 +31,9 @@ class Outsiders:
             NotNowError: nobody can tell who they are; ask again soon.
         """
         self._asked |= signals
+        for leader, signum in signals.items():
+            if signum == SIGKILL:
+                self._reaper.kill_cgroup(leader)
         self._pass_on(signals)
 
     def found(self, sweep: Sweep) -> None:

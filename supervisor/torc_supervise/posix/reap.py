@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 
 from torc_supervise.exitstatus import Exit, Exited, Signaled, Usage
 from torc_supervise.posix import procfs
+from torc_supervise.posix.cgroups import JobCgroup
 from torc_supervise.posix.lineage import Lineage, UnknownYetError
 from torc_supervise.posix.marks import Mark
 from torc_supervise.posix.procfs import ProcessStat
@@ -79,17 +80,23 @@ class Reaper:
         self._not_ours = frozenset(self._own_children())  # never waited for: somebody else may want to
         self._before_us = _started(self._not_ours)  # they and their descendants: pid -> start in clock ticks
         self._session = os.getsid(0)
+        self._cgroups: dict[int, JobCgroup] = {}  # leader -> where its processes are
         self._lineage = Lineage(strangers=bool(self._before_us))
 
-    def add(self, pid: int, mark: Mark | None = None, since: int = 0) -> None:
+    def add(
+        self, pid: int, mark: Mark | None = None, since: int = 0, cgroup: JobCgroup | None = None
+    ) -> None:
         """A leader was spawned.
 
         Args:
             mark: what its processes carry, None if they carry none.
             since: clock ticks since boot, no later than its start.
+            cgroup: that it moves to, if it has one of its own.
         """
         self._alive.add(pid)
-        self._lineage.add(pid, mark, since)
+        self._lineage.add(pid, mark, since, cgroup.path if cgroup is not None else None)
+        if cgroup is not None:
+            self._cgroups[pid] = cgroup
 
     def add_helper(self, pid: int) -> None:
         self._helpers.add(pid)
@@ -164,15 +171,25 @@ class Reaper:
                     elif owner is not None and owner in leaders and owner in asked:
                         yield about, owner, asked[owner]
 
+    def kill_cgroup(self, leader: int) -> None:
+        """SIGKILL to all of a job that has a cgroup of its own, also to what forks meanwhile."""
+        cgroup = self._cgroups.get(leader)
+        if cgroup is not None:
+            cgroup.kill()
+
     def collect(self, pid: int) -> Usage | None:
         """Reap a leader's zombie; its group must be empty (P3).  None if it was not there to be collected."""
         self._dead.discard(pid)
         self._alive.discard(pid)
         self._lineage.forget(pid)
+        cgroup = self._cgroups.pop(pid, None)
         try:
             return _collect(pid)[1]
         except ChildProcessError:
             return None
+        finally:
+            if cgroup is not None:
+                cgroup.remove()
 
     def _look_for_members(self, found: Sweep, leaders: set[int]) -> None:
         """Fill in the members, collecting dead orphans on the way.  Order matters: see the module."""
@@ -188,6 +205,20 @@ class Reaper:
                         found.strangers.add(about.pid)
                     if about.pgid != owner:
                         found.escaped.setdefault(owner, []).append(about.pid)
+            for leader in [pgid for pgid, members in found.members.items() if not members]:
+                self._look_into_cgroup(found, leader)
+
+    def _look_into_cgroup(self, found: Sweep, leader: int) -> None:
+        """Of a job that seems to be empty: where we are no subreaper, its orphans do not come to us."""
+        cgroup = self._cgroups.get(leader)
+        for pid in cgroup.processes() if cgroup is not None else ():
+            about = procfs.stat(pid)
+            if about is None or not about.alive:
+                continue
+            found.members[leader].append(pid)
+            found.strangers.add(pid)
+            if about.pgid != leader:
+                found.escaped.setdefault(leader, []).append(pid)
 
     def _strays(self) -> list[list[ProcessStat]]:
         """Living children that came from jobs, each with its descendants; those that are dead are collected.
