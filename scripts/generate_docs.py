@@ -101,7 +101,9 @@ def sample_events() -> list[e.Event]:
         e.Reaped(None),
         e.StopAsked(StopReason.SIGNAL, NOW + 30),
         e.KillAsked(StopReason.SIGNAL),
+        e.CancelNoted(),
         e.LeavingAsked(NOW + 30),
+        e.EndMoved(NOW, StopReason.WALL_TIME, NOW + 30, 30.0),
         e.ClockReached(),
         e.Verified(),
     ]

@@ -7,7 +7,16 @@ from typing import Annotated
 import typer
 
 from torc_supervise import __version__
-from torc_supervise_cli.commands import cancel, listing, logs, reinitialize, run, validate
+from torc_supervise_cli.commands import (
+    cancel,
+    listing,
+    logs,
+    reinitialize,
+    run,
+    submit,
+    sync_status,
+    validate,
+)
 from torc_supervise_cli.options import FormatOption
 
 app = typer.Typer(
@@ -21,6 +30,7 @@ workflows = typer.Typer(help="The same commands under the names that Torc gives 
 
 _COMMANDS = (
     ("run", run.run),
+    ("submit", submit.submit),
     ("status", listing.status),
     ("list", listing.list_workflows),
     ("jobs", listing.jobs),
@@ -29,6 +39,7 @@ _COMMANDS = (
     ("reinitialize", reinitialize.reinitialize),
     ("reset-status", reinitialize.reset),
     ("cancel", cancel.cancel),
+    ("sync-status", sync_status.sync),
     ("validate", validate.validate),
     ("schema", validate.schema),
 )

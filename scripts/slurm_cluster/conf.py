@@ -34,25 +34,30 @@ def user() -> str:
         return str(os.geteuid())
 
 
-def slurm_conf(place: Place, ports: list[int], options: Options) -> str:
-    """The configuration; ``ports`` are the controller's and then one of each node."""
-    spool = place.short / "spool"
+def slurm_conf(place: Place, ports: list[int], options: Options, host: str | None) -> str:
+    """The configuration.
+
+    Args:
+        ports: the controller's, and then one of each node.
+        host: name of the one host that all of them see, where they cannot have names of their own.
+    """
     lines = [
         "ClusterName=private",
-        f"SlurmctldHost={CONTROLLER}(127.0.0.1)",
+        f"SlurmctldHost={host or CONTROLLER}(127.0.0.1)",
         f"SlurmctldPort={ports[0]}",
         f"SlurmUser={user()}",
         f"SlurmdUser={user()}",
         # How long a requeued job waits is the lifetime of its credential: there is no other parameter for it.
-        f"AuthInfo=socket={place.munge_socket},cred_expire={options.requeue_delay}",
+        f'AuthInfo="socket={place.munge_socket},cred_expire={options.requeue_delay}"',
         "AuthType=auth/munge",
         "CredType=cred/munge",
-        f"StateSaveLocation={place.short / 'state'}",
-        f"SlurmdSpoolDir={spool}/%n",
-        f"SlurmctldPidFile={place.short / 'slurmctld.pid'}",
-        f"SlurmdPidFile={place.short}/%n.pid",
-        f"SlurmctldLogFile={place.log / 'slurmctld.log'}",
-        f"SlurmdLogFile={place.log}/%n.log",
+        # In quotes, as there may be blanks in a path.
+        f'StateSaveLocation="{place.short}/state"',
+        f'SlurmdSpoolDir="{place.short}/spool/%n"',
+        f'SlurmctldPidFile="{place.short}/slurmctld.pid"',
+        f'SlurmdPidFile="{place.short}/%n.pid"',
+        f'SlurmctldLogFile="{place.log}/slurmctld.log"',
+        f'SlurmdLogFile="{place.log}/%n.log"',
         "SlurmctldDebug=verbose",
         "SlurmdDebug=verbose",
         # Nothing of the machine is touched or needed: no cgroups, no pinning, no accounting.
@@ -76,8 +81,9 @@ def slurm_conf(place: Place, ports: list[int], options: Options) -> str:
         "InactiveLimit=0",
         f"SlurmdTimeout={options.slurmd_timeout}",
         "SlurmctldTimeout=30",
-        # A machine may be so busy that a daemon answers late; that is no fault of the cluster.
-        "MessageTimeout=30",
+        # A machine may be so busy that a daemon answers late; that is no fault of the cluster.  But this is also how
+        # long a command tries to reach a controller that has been stopped.
+        "MessageTimeout=15",
         "TCPTimeout=10",
         "BatchStartTimeout=60",
         "ReturnToService=2",
@@ -88,7 +94,7 @@ def slurm_conf(place: Place, ports: list[int], options: Options) -> str:
     ]
     for node, port in zip(NODES, ports[1:], strict=True):
         lines.append(
-            f"NodeName={node} NodeHostname={node} NodeAddr=127.0.0.1 Port={port}"
+            f"NodeName={node} NodeHostname={host or node} NodeAddr=127.0.0.1 Port={port}"
             f" CPUs={CPUS} Boards=1 SocketsPerBoard=1 CoresPerSocket={CPUS} ThreadsPerCore=1 RealMemory={MEMORY}"
             " State=UNKNOWN"
         )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torc_supervise.environment import RunEnvironment
+from torc_supervise.machine.deadlines import WallTime
+from torc_supervise.posix import clock
 from torc_supervise.posix.cgroups import RunCgroup
 from torc_supervise.posix.kernel import Kernel
 from torc_supervise.posix.marks import NONCE
@@ -15,7 +17,7 @@ from torc_supervise.store.view import stdio_paths
 from torc_supervise.workflow.model import Job
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Launcher:
     """``bash``: absolute path.  ``open_files``: soft limit that jobs return to, None to leave it.
 
@@ -30,6 +32,12 @@ class Launcher:
     nonce: str = ""
     oom_score_adj: int | None = None
     cgroup: RunCgroup | None = None
+
+    def move_end(self, wall: WallTime) -> None:
+        """Jobs that are started from now on are told of this end."""
+        now = clock.monotonic()
+        kill_by = clock.epoch() + (wall.kill_at - now) if wall.known else None
+        self.environment = replace(self.environment, end_epoch=kill_by, grace_scale=wall.grace_scale)
 
     def launch(self, kernel: Kernel, job: Job, run_id: int, attempt_id: int, gpus: tuple[int, ...]) -> int:
         """Start one attempt; returns the pid.  Opens no file: the job's shell does (P8).

@@ -7,11 +7,10 @@ jobs; hand the keeper its lines.
 
 from __future__ import annotations
 
-import itertools
 import os
 import selectors
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from torc_supervise.helpers import messages
 from torc_supervise.helpers.link import KeeperLink, SamplerLink
@@ -21,21 +20,24 @@ from torc_supervise.machine import actions as a
 from torc_supervise.machine.events import Verified
 from torc_supervise.machine.phases import NEVER
 from torc_supervise.machine.step import LEFTOVER_GRACE
-from torc_supervise.machine.supervision import Do, Order, Say, Start, Supervision, Write
+from torc_supervise.machine.supervision import Do, NewEnd, Order, Say, Start, Supervision, Write
 from torc_supervise.posix.clock import LONGEST_WAIT
 from torc_supervise.posix.escaped import end_escaped
 from torc_supervise.posix.kernel import Kernel
+from torc_supervise.posix.outsiders import Unreached
 from torc_supervise.posix.reap import LOOK_AGAIN_AFTER, NotNowError, Sweep
 from torc_supervise.posix.spawn import SpawnFailedError, SpawnRefusedError
-from torc_supervise.posix.wakeup import Wakeup
+from torc_supervise.posix.wakeup import NUDGE, Wakeup
 from torc_supervise.workflow.model import JobId
 
 STARTS_PER_TURN = 8
 """A burst of starts is cut into turns, so that a signal which arrives meanwhile waits for this many at most."""
 
+TERM_FOLLOWS_WITHIN = 2.0
+"""Seconds after Slurm's SIGCONT in which its SIGTERM is expected."""
 
-LOOKED_AT_PER_TURN = 16
-"""Jobs whose processes are looked at in a row, for the same reason."""
+SLURM_MAY_BE_AHEAD = 2.0
+"""Seconds by which Slurm's signal to a job may come before our own: what was saved then was saved because of it."""
 
 
 class Loop:
@@ -49,6 +51,8 @@ class Loop:
         launcher: Launcher,
         keeper: KeeperLink,
         sampler: SamplerLink | None = None,
+        *,
+        signals_first: bool = False,
     ) -> None:
         self._supervision = supervision
         self._kernel = kernel
@@ -58,57 +62,58 @@ class Loop:
         self._selector = selectors.DefaultSelector()
         self._staff = Staff(self._selector, keeper, sampler, self._on_keeper, self._on_sampler, self._warn)
         self._watched: dict[int, int] = {}  # pid of a group member that is not our child -> its pidfd
-        self._to_pass_on: dict[int, int] = {}  # group -> the signal it got, and what has left it did not yet
+        self._unreached = Unreached(kernel.signal_outside, self._look_again_soon)
         self._may_start_more = True
         self._children_changed = False
         self._look_again_at = NEVER
         self._leaving = False  # the last record is written
+        self._signals_first = signals_first
+        self._signals: list[int] = []  # received and not reported yet
+        self._hold_until = -NEVER  # until then exits wait for a signal that is on its way
+        self._held: list[Sweep] = []
         self._selector.register(wakeup, selectors.EVENT_READ, self._on_wakeup)
 
-    def run(self, end: float = NEVER) -> None:
-        """Until nothing runs and nothing more will start.
-
-        Args:
-            end: of the allocation, monotonic seconds.
-        """
+    def run(self) -> None:
+        """Until nothing runs and nothing more will start."""
         while not self._supervision.done:
             self.turn()
-        self._end_escaped(end)
+        self._end_escaped()
 
     def turn(self) -> None:
         """One round; returns early only when something happened or a deadline came."""
         supervision = self._supervision
         ready = self._selector.select(self._timeout())
         supervision.at(self._kernel.monotonic(), self._kernel.wall())
-        signals: list[int] = []
         for key, mask in ready:
-            signals += key.data(mask)
-        # Exits before signals: a job that ended before the signal went out keeps its own status.
+            key.data(mask)
+        # Exits before signals: a job that ended before the signal went out keeps its own status.  Not so in an
+        # allocation, see _look.
         self._sweep_if_due()
-        for signum in signals:
-            supervision.on_signal(signum)
+        self._report_signals()
         supervision.tick()
         self._obey()
-        self._pass_on_some()
+        self._unreached.reach_some()
         self._start_some()
         self._replace_helpers()
         self._staff.flush()
 
-    def _end_escaped(self, end: float) -> None:
+    def _end_escaped(self) -> None:
         """What left its job's group gets the grace of leftovers, less where the end or the user is in a hurry (P5)."""
-        ending, left = self._supervision.ending, max(0.0, end - self._kernel.monotonic())
+        ending, end = self._supervision.ending, self._supervision.wall.end
+        left = max(0.0, end - self._kernel.monotonic())
         grace = 0.0 if ending is not None and ending.hurried else min(LEFTOVER_GRACE, left / 4)
         signum = signal.Signals[self._supervision.state.workflow.execution.termination_signal]
         if count := end_escaped(self._kernel, signum, grace, self._wait):
-            noun = "process" if count == 1 else "processes"
-            self._warn("escaped", f"{count} {noun} of no job that still ran had escaped: ended")
+            self._warn("escaped", f"ended processes of no job that still ran: {count}")
             self._obey()
 
     def _wait(self, until: float) -> list[int]:
         """One round of a run without jobs, until something happened; returns the signals that were received."""
         deadline = min(until, self._look_again_at, self._staff.keeper_due)
         timeout = 0.0 if self._children_changed else self._until(deadline)
-        signals = [signum for key, mask in self._selector.select(timeout) for signum in key.data(mask)]
+        for key, mask in self._selector.select(timeout):
+            key.data(mask)
+        signals, self._signals = self._signals, []
         self._supervision.at(self._kernel.monotonic(), self._kernel.wall())
         self._sweep_if_due()
         self._obey()
@@ -148,31 +153,46 @@ class Loop:
     # -- what wakes us --------------------------------------------------------------------------------------
 
     def _timeout(self) -> float | None:
-        if self._may_start_more or (self._to_pass_on and self._look_again_at == NEVER):
+        holding = self._holding
+        if self._may_start_more or self._unreached or (self._children_changed and not holding):
             return 0.0
-        deadline = min(self._supervision.next_deadline, self._look_again_at, self._staff.due)
+        look = self._hold_until if holding else self._look_again_at
+        deadline = min(self._supervision.next_deadline, look, self._staff.due)
         return None if deadline == NEVER else self._until(deadline)
 
     def _until(self, deadline: float) -> float:
         """Seconds to wait, possibly only a part of the way: whoever waits looks at the clock again."""
         return min(LONGEST_WAIT, max(0.0, deadline - self._kernel.monotonic()))
 
-    def _on_wakeup(self, mask: int) -> Iterable[int]:
+    def _on_wakeup(self, mask: int) -> None:
         raised = self._wakeup.take()
         if signal.SIGCHLD in raised:
             self._children_changed = True
-        return [signum for signum in raised if signum != signal.SIGCHLD]
+        if set(raised) - {signal.SIGCHLD, signal.SIGCONT}:
+            self._keeper.look_for_requests()  # a termination signal as well: it may be meant as a cancel
+        if self._signals_first and signal.SIGCONT in raised:
+            self._hold_until = self._kernel.monotonic() + TERM_FOLLOWS_WITHIN
+        received = [signum for signum in raised if signum not in (signal.SIGCHLD, signal.SIGCONT, NUDGE)]
+        if received:
+            self._hold_until = -NEVER
+            self._signals += received
 
-    def _on_keeper(self, mask: int) -> Iterable[int]:
+    def _report_signals(self) -> None:
+        signals, self._signals = self._signals, []
+        for signum in signals:
+            self._supervision.on_signal(signum)
+
+    def _on_keeper(self, mask: int) -> None:
         if mask & selectors.EVENT_READ:
             self._hear_keeper()
             if self._keeper.channel.closed:
                 self._staff.disconnect(self._keeper.channel)
-        return ()
 
     def _hear_keeper(self) -> None:
         before = self._keeper.confirmed
         for line in self._keeper.receive():
+            if self._leaving and line[:1] in b"XC":
+                continue  # too late: nothing may follow the run's last record
             match line[:1]:
                 case b"V":
                     answer = messages.body(line)
@@ -188,14 +208,16 @@ class Loop:
                     answer = messages.body(line)
                     self._supervision.on_chore_done(answer["chore_id"], answer["answer"])
                 case b"C":
-                    self._supervision.on_cancel()
+                    self._supervision.on_cancel(messages.body(line))
+                case b"O":
+                    self._supervision.on_owner_changed(messages.body(line))
                 case b"W":
                     warning = messages.body(line)
                     self._warn(warning["code"], warning["message"])
         if self._keeper.confirmed > before:
             self._staff.keeper_worked()
 
-    def _on_sampler(self, mask: int) -> Iterable[int]:
+    def _on_sampler(self, mask: int) -> None:
         sampler = self._staff.sampler
         assert sampler is not None
         for job_id, memory, cpu, at_limit in sampler.receive():
@@ -203,32 +225,59 @@ class Loop:
             self._supervision.on_sample(job_id, memory, cpu, at_limit)
         if sampler.channel.closed:
             self._staff.disconnect(sampler.channel)
-        return ()
 
-    def _on_watched(self, pid: int) -> Callable[[int], Iterable[int]]:
-        def ended(mask: int) -> Iterable[int]:
+    def _on_watched(self, pid: int) -> Callable[[int], None]:
+        def ended(mask: int) -> None:
             descriptor = self._watched.pop(pid)
             self._selector.unregister(descriptor)  # it stays readable for ever
             os.close(descriptor)
-            self._look(self._kernel.look_again)
-            return ()
+            if self._holding:
+                self._children_changed = True  # seen when the hold is over
+            else:
+                self._look(self._kernel.look_again)
 
         return ended
 
     # -- what the kernel said -------------------------------------------------------------------------------
 
+    @property
+    def _holding(self) -> bool:
+        return self._kernel.monotonic() < self._hold_until and not self._supervision.done
+
     def _sweep_if_due(self) -> None:
+        if self._holding:
+            return
+        if self._held:
+            held, self._held = self._held, []
+            self._on_wakeup(selectors.EVENT_READ)
+            self._report_signals()
+            for sweep in held:
+                self._report(sweep)
         if self._children_changed or self._look_again_at <= self._kernel.monotonic():
             self._children_changed, self._look_again_at = False, NEVER
             self._look(self._kernel.sweep)
 
     def _look(self, look: Callable[[], Sweep]) -> None:
+        """See who died.  In an allocation signals come before the exits that are seen with them.
+
+        Race: Slurm signals each process of a job, jobs and supervisor alike, in an order of its own.  A job that saves
+        and exits 0 must not count as completed because its exit is seen before our own SIGTERM has come.  But SIGCONT
+        goes out to all of them before the first SIGTERM does: after it exits wait a while for the signal that they may
+        stem from (docs/decisions/0015).
+        Test: test_loop.py::test_in_an_allocation_an_exit_waits_for_the_signal_that_it_stems_from.
+        """
         try:
             sweep = look()
         except NotNowError:
             self._look_again_soon()
-        else:
-            self._report(sweep)
+            return
+        if self._signals_first and not self._supervision.done:
+            self._on_wakeup(selectors.EVENT_READ)
+            if self._holding:
+                self._held.append(sweep)
+                return
+            self._report_signals()
+        self._report(sweep)
 
     def _look_again_soon(self) -> None:
         self._look_again_at = self._kernel.monotonic() + LOOK_AGAIN_AFTER
@@ -238,8 +287,7 @@ class Loop:
         draining = set(supervision.draining()) if sweep.members else set()
         for pgid, exit_ in sweep.exited:
             if pgid in supervision.groups:
-                escaped = len(sweep.escaped.get(pgid, ()))
-                supervision.on_leader_exited(pgid, exit_, len(sweep.members[pgid]), escaped)
+                supervision.on_leader_exited(pgid, exit_, len(sweep.members[pgid]), sweep.num_escaped(pgid))
             else:  # abandoned twice over; nobody's business any more
                 self._kernel.collect(pgid)
         for pgid in draining:
@@ -269,6 +317,8 @@ class Loop:
             if pid == self._keeper.pid:
                 self._hear_keeper()
                 for chore_id in self._staff.bury_keeper(exit_, now):
+                    if self._leaving:
+                        continue
                     self._supervision.on_chore_done(chore_id, {"ok": False, "lost": True})
             elif sampler is not None and pid == sampler.pid:
                 self._staff.bury_sampler(exit_, now, replace=not self._leaving)
@@ -277,7 +327,7 @@ class Loop:
 
     def _obey(self) -> None:
         while orders := self._supervision.take_orders():
-            self._keeper.before_signals()
+            self._keeper.before_signals(SLURM_MAY_BE_AHEAD if self._signals_first else 0.0)
             for order in orders:
                 match order:
                     case Write(record=record, t=t, mono=mono):
@@ -290,37 +340,26 @@ class Loop:
                         self._keeper.say(text)
                     case Do():
                         self._keeper.ask_for(order)
+                    case NewEnd(wall=wall):
+                        self._keeper.move_end(wall)
+                        self._launcher.move_end(wall)
 
     def _perform(self, job_id: JobId, action: a.SignalGroup | a.SignalLeader | a.Reap | a.Verify) -> None:
         match action:
             case a.SignalGroup(pgid=pgid, signum=signum):
                 self._kernel.signal_group(pgid, signum)
-                if signum != signal.SIGCONT:
-                    self._to_pass_on[pgid] = signum
+                self._unreached.note(pgid, signum)
             case a.SignalLeader(pid=pid, signum=signum):
                 self._kernel.signal_process(pid, signum)
             case a.Reap(pid=pid):
                 usage = self._kernel.collect(pid)
-                self._to_pass_on.pop(pid, None)
+                self._unreached.forget(pid)
                 if self._staff.sampler is not None:
                     self._staff.sampler.forget(job_id)
                 self._supervision.on_reaped(job_id, usage)
             case a.Verify(outcome=outcome):
                 job = self._supervision.state.job(job_id)
                 self._keeper.inspect(job, self._supervision.state, asked=outcome.why is not None)
-
-    def _pass_on_some(self) -> None:
-        """After all groups were signalled, what has left them: for that each job's processes are looked at (P5)."""
-        some = dict(itertools.islice(self._to_pass_on.items(), LOOKED_AT_PER_TURN))
-        if not some:
-            return
-        try:
-            self._kernel.signal_outside(some)
-        except NotNowError:
-            self._look_again_soon()
-        else:
-            for pgid in some:
-                del self._to_pass_on[pgid]
 
     def _start_some(self) -> None:
         self._may_start_more = False
@@ -347,8 +386,6 @@ class Loop:
             supervision.on_spawned(job.job_id, pid)
             if self._staff.sampler is not None:
                 self._staff.sampler.watch(job, pid)
-
-    # -- helpers --------------------------------------------------------------------------------------------
 
     def _replace_helpers(self) -> None:
         self._staff.replace_if_due(self._kernel.monotonic(), self._supervision.state, self.fds)

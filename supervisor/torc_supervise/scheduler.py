@@ -64,8 +64,14 @@ class Scheduler:
     index is held twice.
     """
 
-    def __init__(self, capacity: Capacity, sort_method: str = "gpus_runtime_memory") -> None:
+    def __init__(
+        self,
+        capacity: Capacity,
+        sort_method: str = "gpus_runtime_memory",
+        runs_here: Callable[[Job], bool] = lambda job: True,
+    ) -> None:
         self._capacity = capacity
+        self._runs_here = runs_here
         self._by_count = capacity.max_parallel_jobs is not None
         self._key = _order(sort_method, by_count=self._by_count)
         self._free = _Free(
@@ -79,8 +85,8 @@ class Scheduler:
         self._jobs: dict[JobId, Job] = {}  # the ready ones
 
     def add(self, jobs: Iterable[Job]) -> None:
-        """These jobs became ready."""
-        for job in jobs:
+        """These jobs became ready; those that wait for an allocation of another scheduler are passed over."""
+        for job in filter(self._runs_here, jobs):
             self._jobs[job.job_id] = job
             heap = self._ready.setdefault(self._shape(job.requirements), [])
             heapq.heappush(heap, (self._key(job), job.job_id))

@@ -2,9 +2,45 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
-from support.cluster import NODES, Cluster
+import pytest
+
+from support import waiting
+from support.cluster import NODES, SCRIPT, Cluster, clean_environment
+from support.waiting import Fifo
+
+# To $SAID: "NAME ready HOST", then a line for each signal, until its sleep is killed.
+LISTEN = """
+
+listen() {
+    local name=$1
+    for signal in TERM USR1 CONT; do trap "echo $name $signal >\\$SAID" "$signal"; done
+    sleep 1000 & local sleeper=$!
+    echo "$name ready $(hostname)" >"$SAID"
+    while kill -0 $sleeper; do wait $sleeper; done 2>/dev/null; true
+}
+"""
+BATCH_AND_STEP = f"{LISTEN}\nexport -f listen\nsrun --ntasks=1 bash -c 'listen step' &\nlisten batch\n"
+
+
+@pytest.fixture
+def said(tmp_path: Path) -> Iterator[Fifo]:
+    """What jobs say to $SAID."""
+    fifo = Fifo(tmp_path / "said")
+    yield fifo
+    fifo.close()
+
+
+def listening(cluster: Cluster, said: Fifo, *options: str, script: str = BATCH_AND_STEP) -> str:
+    """Submit a job whose batch script and step say which signals they get."""
+    return cluster.sbatch(
+        script, f"--export=ALL,SAID={said.path}", "--ntasks=2", *options, cwd=said.path.parent
+    )
 
 
 def test_three_nodes_are_idle(cluster: Cluster) -> None:
@@ -20,5 +56,125 @@ def test_a_job_on_each_node_sees_a_host_name_of_its_own(cluster: Cluster, tmp_pa
 def test_steps_from_a_batch_script_reach_other_nodes_and_back(cluster: Cluster, tmp_path: Path) -> None:
     job = cluster.sbatch('echo in | srun --label bash -c "hostname; cat"', "--nodes=3", cwd=tmp_path)
     assert cluster.wait_for_end(job) == "COMPLETED"
-    said = sorted(cluster.output(job).splitlines())
-    assert said == ["0: in", "0: node1", "1: in", "1: node2", "2: in", "2: node3"]
+    lines = sorted(cluster.output(job).splitlines())
+    assert lines == ["0: in", "0: node1", "1: in", "1: node2", "2: in", "2: node3"]
+
+
+def test_the_job_sees_the_programs_of_this_environment(cluster: Cluster, tmp_path: Path) -> None:
+    job = cluster.sbatch("command -v torc-supervise", cwd=tmp_path)
+    assert cluster.wait_for_end(job) == "COMPLETED"
+
+
+def test_cancel_signals_batch_script_and_steps(cluster: Cluster, said: Fifo) -> None:
+    job = listening(cluster, said)
+    said.expect(2)
+    cluster.scancel(job)
+    said.expect(starting_with="batch TERM")
+    assert cluster.wait_for_end(job) == "CANCELLED"
+
+
+# Slurm looks at time limits every 30 s, and counts in minutes.
+
+
+@pytest.mark.parametrize(("option", "gets_it"), [("B:USR1@50", "batch"), ("USR1@50", "step")])
+def test_the_warning_goes_to_the_batch_script_or_to_the_steps(
+    cluster: Cluster, said: Fifo, option: str, gets_it: str
+) -> None:
+    listening(cluster, said, "--time=1", f"--signal={option}")
+    said.expect(2)
+    warned = said.expect(starting_with=f"{gets_it} USR1")
+    others = [line for line in said.drain() if "USR1" in line]
+    assert (warned, others) == ([f"{gets_it} USR1"], [])
+
+
+def test_preemption_requeues(cluster: Cluster, said: Fifo) -> None:
+    job = listening(cluster, said, "--partition=preemptible", "--nodes=1", "--exclusive", "--nodelist=node2")
+    said.expect(2)
+    urgent = cluster.submit(
+        "--partition=urgent", "--nodelist=node2", "--exclusive", "--output=/dev/null", "--wrap=true"
+    )
+    said.expect(starting_with="batch TERM")
+    waiting.kill_all(x.pid for x in cluster.leftovers("node2") if x.name() == "sleep")
+    assert cluster.wait_for_end(urgent) == "COMPLETED"
+    said.expect(starting_with="batch ready")
+    assert cluster.job(job)["Restarts"] == "1"
+
+
+@pytest.mark.parametrize("end", ["crash", "down"])
+def test_a_job_is_requeued_when_its_node_goes_down(cluster: Cluster, said: Fifo, end: str) -> None:
+    job = listening(cluster, said, "--nodelist=node1", "--nodes=1")
+    said.expect(2)
+    if end == "crash":
+        cluster.crash("node1")
+        assert not cluster.leftovers("node1")
+        # Slurm would find out by itself, after SlurmdTimeout.
+    cluster.down("node1")
+    cluster.wait_until(job, "PENDING")
+    cluster.start_node("node1") if end == "crash" else cluster.resume("node1")
+    said.expect(starting_with="batch ready")
+    assert cluster.job(job)["Restarts"] == "1"
+
+
+def test_jobs_run_on_while_the_controller_is_away(cluster: Cluster, said: Fifo) -> None:
+    job = listening(cluster, said, script=f"{LISTEN}\nlisten batch\n")
+    said.expect()
+    cluster.stop_controller()
+    assert cluster.run("squeue", check=False).returncode != 0
+    (sleeper,) = [x for x in cluster.leftovers() if x.name() == "sleep"]
+    sleeper.kill()
+    waiting.wait_for_end(sleeper.pid)
+    cluster.start_controller()
+    assert cluster.wait_for_end(job) == "COMPLETED"
+
+
+# -- clusters of their own --------------------------------------------------------------------------------------
+
+
+def test_two_clusters_side_by_side(cluster: Cluster, tmp_path: Path) -> None:
+    other = Cluster(tmp_path / "other")
+    try:
+        job = other.sbatch("hostname", cwd=tmp_path)
+        assert other.wait_for_end(job) == "COMPLETED"
+        assert cluster.run("squeue", "--noheader", "--states=all", f"--name={job}").stdout == ""
+    finally:
+        other.close()
+    assert [cluster.node(name)["State"] for name in NODES] == ["IDLE", "IDLE", "IDLE"]
+
+
+def belongs_to(directory: Path) -> list[int]:
+    return [x for x in waiting.marked(f"SLURM_CONF={directory}/") if waiting.state_of(x) not in ("Z", None)]
+
+
+@pytest.mark.parametrize("keeper", ["tidies up", "was killed"])
+def test_down_leaves_nothing(said: Fifo, tmp_path: Path, keeper: str) -> None:
+    own = Cluster(tmp_path / "own")
+    listening(own, said, "--nodes=3", script=f"{LISTEN}\nsetsid sleep 1000 &\ntrap '' TERM\nlisten batch\n")
+    said.expect()
+    assert len(belongs_to(own.directory)) > 8
+    if keeper == "was killed":
+        os.kill(own.keeper, signal.SIGKILL)
+    own.close()
+    assert belongs_to(own.directory) == []
+
+
+def test_a_cluster_goes_with_its_owner(tmp_path: Path) -> None:
+    script = f"{SCRIPT} up --owner=$$ {tmp_path}/own >/dev/null && kill -KILL $$"
+    subprocess.run(["bash", "-c", script], env=clean_environment(), stdin=subprocess.DEVNULL, check=False)
+    waiting.wait_until(lambda: not belongs_to(tmp_path / "own"), "its processes are still there")
+
+
+def test_run_exits_as_the_command_does(tmp_path: Path) -> None:
+    command = "srun --nodes=3 hostname; echo $SLURM_CONF >conf; exit 7"
+    done = subprocess.run(
+        [str(SCRIPT), "run", "--", "bash", "-c", command],
+        cwd=tmp_path,
+        env=clean_environment() | {"SLURM_JOB_ID": "4711", "SLURM_CONF": "/nonexistent"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, sorted(done.stdout.split())) == (7, list(NODES)), done.stderr
+    directory = Path((tmp_path / "conf").read_text()).parent
+    assert belongs_to(directory) == []
+    assert not directory.exists()

@@ -81,6 +81,7 @@ OPERATIONS = st.one_of(
     st.tuples(st.just("blind"), st.sampled_from([None, SIGTERM, SIGINT])),
     st.tuples(st.just("cancel"), st.none()),
     st.tuples(st.just("memory"), JOB_IDS),
+    st.tuples(st.just("end"), st.sampled_from([None, 0.0, 5.0, 40.0, 60.0, 300.0, 3000.0, 1e5])),
     st.tuples(st.just("stop"), JOB_IDS),
     st.tuples(st.just("murder"), JOB_IDS),
 )
@@ -100,6 +101,10 @@ def perform(world: World, operation: tuple[str, Any]) -> None:
             world.turn([signum], sweep=False)
         case "cancel", _:
             world.cancel()
+        case "end", None:
+            world.move_end(None)
+        case "end", seconds:
+            world.move_end(world.now - world.start + seconds)
         case "memory", job_id:
             world.sample(job_id, 5000, at_limit=True)
         case "stop", job_id:

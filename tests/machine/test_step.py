@@ -55,7 +55,9 @@ EVENTS: tuple[e.Event, ...] = (
     e.Reaped(USAGE),
     e.StopAsked(StopReason.SIGNAL, 5030.0),
     e.KillAsked(StopReason.SIGNAL),
+    e.CancelNoted(),
     e.LeavingAsked(5030.0),
+    e.EndMoved(5000.0, StopReason.WALL_TIME, 5030.0, 30.0),
     e.ClockReached(),
     e.Verified(),
 )

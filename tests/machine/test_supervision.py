@@ -619,6 +619,28 @@ def test_cancel_ends_running_jobs_as_canceled_and_starts_nothing_more() -> None:
     assert len(world.of(r.WorkflowCanceled)) == 1
 
 
+@pytest.mark.parametrize("program", [DEAF, SAVES], ids=["deaf", "saves"])
+def test_a_signal_that_turns_out_to_be_a_cancel_is_recorded_as_one(program: Program) -> None:
+    world = World(job(1), job(2, supports_termination=False), programs={1: program, 2: DEAF}).until(1.0)
+    world.supervision.on_signal(SIGTERM)  # the cancel is in the same turn: nothing has ended yet
+    world.cancel()
+    world.cancel()
+    world.finish()
+    assert [world.result(j).status for j in (1, 2)] == ["canceled", "canceled"]
+    assert [world.result(j).why for j in (1, 2)] == ["cancel", "cancel"]
+    assert world.state.outcome() is RunState.CANCELED
+    assert [name for _, name in world.signals(1)].count("SIGTERM") == 1, "and nobody is asked twice"
+
+
+def test_a_cancel_after_a_signal_leaves_alone_what_a_limit_has_ended() -> None:
+    limited = job(1, requirements=Requirements(runtime_seconds=5.0))
+    world = World(limited, job(2), programs={1: DEAF, 2: SAVES}).until(6.0)
+    world.signal(SIGTERM)
+    world.cancel()
+    world.finish()
+    assert (world.result(1).why, world.result(2).why) == ("runtime_limit", "cancel")
+
+
 def test_a_resumed_run_goes_on_with_terminated_jobs_and_their_dependents() -> None:
     world = World(job(1), job(2), job(3, depends_on=(1, 2)), programs={1: SAVES, 2: Program(2.0)}).until(5.0)
     world.signal(SIGTERM)

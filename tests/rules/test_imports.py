@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "helpers": {"helpers", "machine", "store", "posix", "slurm", "workflow", "errors", "exitstatus"},
     "slurm": {"slurm", "workflow", "posix", "store", "errors", "environment.py"},
     "environment.py": {"machine", "workflow", "slurm"},
-    "launch.py": {"environment.py", "posix", "store", "workflow"},
+    "launch.py": {"environment.py", "machine", "posix", "store", "workflow"},
     "loop.py": {"helpers", "launch.py", "machine", "posix", "workflow", "exitstatus"},
 }
 

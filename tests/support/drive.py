@@ -18,7 +18,8 @@ from torc_supervise.errors import TorcError
 from torc_supervise.loop import Loop
 from torc_supervise.operations import opened as o
 from torc_supervise.operations.reinitialize import first_record, plan_reinitialize, reinitialize
-from torc_supervise.operations.run import RunOptions, run, survey
+from torc_supervise.operations.run import run
+from torc_supervise.operations.surroundings import RunOptions, survey
 from torc_supervise.posix import cgroups
 from torc_supervise.store.layout import find
 from torc_supervise.workflow.model import Workflow
@@ -59,7 +60,7 @@ def main(path: str) -> int:
             return 0
         if setup["resume"]:
             reinitialize(opened, plan_reinitialize(opened.state))
-        report = run(opened, options, survey(options), say)
+        report = run(opened, options, survey(options, say), say)
     print(json.dumps(asdict(report)))
     return report.exit_code
 

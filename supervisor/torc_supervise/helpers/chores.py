@@ -10,10 +10,18 @@ from collections.abc import Callable
 from typing import Any
 
 from torc_supervise.errors import TorcError
-from torc_supervise.helpers import messages
+from torc_supervise.helpers import commands, messages, queueing
+from torc_supervise.slurm.ask import ask
 
 Body = dict[str, Any]
-KINDS: dict[str, Callable[[Body], Body]] = {}
+KINDS: dict[str, Callable[[Body], Body]] = {
+    "ask_slurm": ask,
+    "run_commands": commands.run_commands,
+    "end_commands": commands.end_commands,
+    "submit": queueing.queue_allocation,
+    "look_at_files": queueing.look_at_files,
+    "scancel": queueing.cancel_allocations,
+}
 """kind -> what does it.  The answer gets ``ok: true`` unless it says otherwise."""
 
 

@@ -10,7 +10,7 @@ import errno
 import os
 import select
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from signal import SIGCONT, SIGKILL, Signals
 
 from torc_supervise.helpers import hunt
@@ -47,10 +47,12 @@ class LastWill:
         write: Callable[[r.Record], None],
         say: Callable[[str], None],
         *,
+        earlier: Sequence[tuple[float, WallTime]] = (),
         look: bool = True,
         output: str | None = None,
     ) -> None:
         self._state, self._wall, self._write, self._say = state, wall, write, say
+        self._earlier = earlier  # what the end was before, each until a moment
         self._look = (
             look  # False: the jobs ran on another host or before a reboot, nothing of them can be here
         )
@@ -76,7 +78,8 @@ class LastWill:
             job = self._state.job(job_id)
             if live.asked_at is None and job.supports_termination:
                 self._ask(job, live, known)
-            kill_at[job_id] = kill_due(job, live, execution, self._wall, now)
+            walls = walls_since(live.asked_at, self._wall, self._earlier)
+            kill_at[job_id] = min(kill_due(job, live, execution, wall, now) for wall in walls)
         # Jobs that were started in the very moment of the parent's death; what left the group of a job stays with it.
         unrecorded = self._hunt(spared=attempts)
         killed: set[int] = set()
@@ -210,6 +213,15 @@ class LastWill:
                 error="the supervisor was killed while it ran; its exit status is unknown",
             )
         )
+
+
+def walls_since(
+    asked_at: float | None, wall: WallTime, earlier: Sequence[tuple[float, WallTime]]
+) -> list[WallTime]:
+    """The ends that were reckoned with since a job was asked: none of them lengthens its grace (P6)."""
+    if asked_at is None:
+        return [wall]
+    return [wall, *(before for until, before in earlier if asked_at <= until)]
 
 
 def kill_due(job: Job, live: LiveAttempt, execution: ExecutionConfig, wall: WallTime, now: float) -> float:

@@ -16,6 +16,7 @@ from torc_supervise.helpers.fork import fork_helper
 from torc_supervise.helpers.keeper import KeeperSetup
 from torc_supervise.helpers.messages import Inspection
 from torc_supervise.machine.backoff import Backoff
+from torc_supervise.machine.deadlines import WallTime
 from torc_supervise.machine.orders import Do
 from torc_supervise.machine.phases import NEVER
 from torc_supervise.machine.records import JobSignaled, Record
@@ -43,6 +44,7 @@ class KeeperLink:
         self._told_to_leave = False
         self.pid = 0
         self.gone = False
+        self.disowned = False  # somebody has taken the workflow over: no keeper writes for us any more
         self.channel = self._fork(())
 
     # -- saying ---------------------------------------------------------------------------------------------
@@ -56,13 +58,13 @@ class KeeperLink:
         if type(record) is JobSignaled and record.why != StopReason.LEFTOVER:
             self._signaled.setdefault(record.job_id, self._signals_begin)
 
-    def before_signals(self) -> None:
-        """Signals may go out now, and their records will follow.
+    def before_signals(self, ahead: float) -> None:
+        """Signals may go out now, and their records will follow.  Others may have sent theirs ``ahead`` seconds ago.
 
         A job may have saved by the time the record of its signal is written: what is newer than this moment was saved
         after the signal.
         """
-        self._signals_begin = time.time()
+        self._signals_begin = time.time() - ahead
 
     def say(self, text: str) -> None:
         line = b"P" + text.replace("\n", " ").encode(errors="replace") + b"\n"
@@ -78,6 +80,17 @@ class KeeperLink:
         question = Inspection(job.job_id, outputs, job.checkpoint, signaled_at)
         self._questions[job.job_id] = question
         self.channel.send(messages.line("V", asdict(question)))
+
+    def look_for_requests(self) -> None:
+        """Somebody may have left a request to cancel.  A new keeper looks by itself."""
+        self.channel.send(b"Q\n")
+
+    def move_end(self, wall: WallTime) -> None:
+        """The end of the allocation is another one; the last will reckons with it."""
+        earlier = (*self._setup.earlier, (time.monotonic(), self._setup.wall))
+        self._setup = replace(self._setup, wall=wall, earlier=earlier)
+        if not self.channel.closed:  # else the next keeper begins with it
+            self.channel.send(messages.end_moved(earlier[-1][0], wall))
 
     def ask_for(self, chore: Do) -> None:
         """Have a chore done; what it came to comes as an ``X`` line."""
@@ -100,6 +113,8 @@ class KeeperLink:
                 continue
             if line.startswith(b"V"):
                 self._questions.pop(messages.body(line)["job_id"], None)
+            elif line.startswith(b"O"):
+                self.disowned = True
             elif line.startswith(b"X"):
                 chore_id = messages.body(line)["chore_id"]
                 self._chores.pop(chore_id, None)
@@ -108,7 +123,8 @@ class KeeperLink:
 
     @property
     def unconfirmed(self) -> int:
-        return len(self._unconfirmed)
+        """Records that may still become durable."""
+        return 0 if self.disowned else len(self._unconfirmed)
 
     def _confirm(self, seq: int) -> None:
         self.confirmed = max(self.confirmed, seq)
@@ -121,7 +137,7 @@ class KeeperLink:
         """It was collected, and heard out.  Sets ``gone`` where it may stay dead: it left, with everything written."""
         self.pid = 0
         self.channel.close()
-        self.gone = self._told_to_leave and not self._unconfirmed
+        self.gone = self.disowned or (self._told_to_leave and not self._unconfirmed)
         if self.gone:
             control.remove(self._setup.control)  # on a local disk; there only where it was killed
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import selectors
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from torc_supervise.exitstatus import Exit
 from torc_supervise.helpers.channel import Channel
@@ -13,7 +13,7 @@ from torc_supervise.machine.state import WorkflowState
 SAMPLERS_IN_A_ROW = 5
 """Samplers that may die without having seen anything until no other one is tried."""
 
-Callback = Callable[[int], Iterable[int]]
+Callback = Callable[[int], None]
 Warn = Callable[[str, str], None]
 
 

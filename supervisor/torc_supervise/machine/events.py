@@ -76,10 +76,28 @@ class KillAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class CancelNoted:
+    """The workflow was canceled after a signal had asked for its end: that signal was the cancel."""
+
+
+@dataclass(frozen=True, slots=True)
 class LeavingAsked:
     """The supervisor wants to leave: waits that have no end get one, at ``give_up_at``."""
 
     give_up_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class EndMoved:
+    """The end of the allocation is another one than was known.  The fields are what follows for a job of this phase.
+
+    ``ask_at``, ``ask_why`` and ``grace`` count for a job that nobody has asked yet.
+    """
+
+    ask_at: float
+    ask_why: StopReason
+    ask_kill_at: float
+    grace: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +127,9 @@ Event = (
     | Reaped
     | StopAsked
     | KillAsked
+    | CancelNoted
     | LeavingAsked
+    | EndMoved
     | ClockReached
     | Verified
 )

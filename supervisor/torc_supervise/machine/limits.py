@@ -8,7 +8,8 @@ from signal import Signals
 from torc_supervise.machine import deadlines
 from torc_supervise.machine import phases as p
 from torc_supervise.machine.deadlines import WallTime
-from torc_supervise.machine.events import ClockReached, Spawned, StopAsked
+from torc_supervise.machine.events import ClockReached, EndMoved, Spawned, StopAsked
+from torc_supervise.machine.status import StopReason
 from torc_supervise.workflow.model import ExecutionConfig, Job
 
 VERIFY_LIMIT = 30.0
@@ -17,7 +18,7 @@ VERIFY_LIMIT = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The rules of one run; constant while it lasts."""
+    """The rules of one run.  Constant, but for the end of the allocation: where that moves, others replace them."""
 
     execution: ExecutionConfig
     wall: WallTime
@@ -36,9 +37,22 @@ class Limits:
 
     def spawned(self, policy: p.Policy, job: Job, pgid: int, now: float) -> Spawned:
         """The news that a job has a process, with the deadlines of its time limits."""
-        limit = job.requirements.runtime_seconds if self.execution.limit_resources else None
-        ask_at, why, kill_at = deadlines.own_ask(policy, now, self.wall, limit)
+        ask_at, why, kill_at = deadlines.own_ask(policy, now, self.wall, self._runtime_limit(job))
         return Spawned(pgid, ask_at, why, kill_at)
+
+    def end_moved(self, phase: p.Phase, job: Job, now: float) -> EndMoved | None:
+        """What these limits mean for a job that was there before them; None where nothing follows."""
+        match phase:
+            case p.Running(started=started):
+                policy, limit = self.policy(job), self._runtime_limit(job)
+                return EndMoved(*deadlines.own_ask(policy, started, self.wall, limit), policy.grace)
+            case p.Terminating(policy=policy) | p.Lingering(policy=policy):
+                return EndMoved(now, StopReason.WALL_TIME, self.kill_at(policy, now), policy.grace)
+            case _:
+                return None
+
+    def _runtime_limit(self, job: Job) -> float | None:
+        return job.requirements.runtime_seconds if self.execution.limit_resources else None
 
     def kill_at(self, policy: p.Policy, now: float) -> float:
         return deadlines.kill_at(policy, now, self.wall)

@@ -9,6 +9,7 @@ from typing import Any
 from torc_supervise.machine import actions as a
 from torc_supervise.machine import phases as p
 from torc_supervise.machine import records as r
+from torc_supervise.machine.deadlines import WallTime
 from torc_supervise.machine.status import StopReason
 from torc_supervise.workflow.model import Job
 
@@ -62,7 +63,14 @@ class Do:
     once: bool = False
 
 
-Orders = list[Start | Order | Write | Say | Do]
+@dataclass(frozen=True, slots=True)
+class NewEnd:
+    """Order: the end of the allocation has moved; whoever reckons with it has to know."""
+
+    wall: WallTime
+
+
+Orders = list[Start | Order | Write | Say | Do | NewEnd]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ _STATUS_WHEN_ASKED = {
     StopReason.WALL_TIME: Status.TERMINATED,
     StopReason.RUNTIME_LIMIT: Status.TERMINATED,
     StopReason.CANCEL: Status.CANCELED,
+    StopReason.OWNER_CHANGED: Status.TERMINATED,
     StopReason.MEMORY_LIMIT: Status.FAILED,  # it would do the same again
 }
 

@@ -57,4 +57,5 @@ class StopReason(StrEnum):
     RUNTIME_LIMIT = "runtime_limit"  # the job's own runtime is used up
     MEMORY_LIMIT = "memory_limit"  # the job uses more memory than it asked for
     CANCEL = "cancel"  # somebody canceled the workflow
+    OWNER_CHANGED = "owner_changed"  # somebody has taken the workflow over, and may run the same jobs
     LEFTOVER = "leftover"  # its leader is gone; members of its group stayed behind

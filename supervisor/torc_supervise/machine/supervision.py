@@ -7,7 +7,7 @@ into it at the moment it issues it, so the live state is the state that a reader
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from signal import SIGINT
 
@@ -22,7 +22,7 @@ from torc_supervise.machine.books import Books
 from torc_supervise.machine.deadlines import WallTime
 from torc_supervise.machine.errands import Answer, Errand, Errands
 from torc_supervise.machine.limits import Limits
-from torc_supervise.machine.orders import Do, Ending, Order, Say, Start, Write
+from torc_supervise.machine.orders import Do, Ending, NewEnd, Order, Say, Start, Write
 from torc_supervise.machine.result import signal_name
 from torc_supervise.machine.state import WorkflowState
 from torc_supervise.machine.status import RunState, Status, StopReason
@@ -35,7 +35,7 @@ SECOND_INTERRUPT_AFTER = 0.2
 """Seconds.  A second SIGINT counts as "kill now" only after this: a terminal and a wrapper (srun, a launcher) may
 both pass on one Ctrl-C, and those two arrive within milliseconds."""
 
-__all__ = ["Do", "Ending", "Order", "Say", "Start", "Supervision", "Write"]
+__all__ = ["Do", "Ending", "NewEnd", "Order", "Say", "Start", "Supervision", "Write"]
 
 
 class Supervision:
@@ -195,12 +195,27 @@ class Supervision:
         else:
             self.say(f"{name} received again: already ending, {o.jobs_text(self._table.unfinished)} left")
 
-    def on_cancel(self) -> None:
-        """Somebody canceled the workflow: jobs that still run end as canceled."""
+    def on_owner_changed(self, owner: str) -> None:
+        """Somebody took the workflow over, believing this supervisor gone: nothing is recorded any more, only ended."""
+        if self.ending is None or self.ending.why is not StopReason.OWNER_CHANGED:
+            self._begin_ending(StopReason.OWNER_CHANGED, f"the workflow belongs to {owner} now")
+
+    def on_cancel(self, allocations: Iterable[str] = ()) -> None:
+        """Somebody canceled the workflow, and these queued allocations: jobs that still run end as canceled.
+
+        Race: a cancel that goes through Slurm may come as a signal first and with its meaning a little later.
+        Test: test_supervision.py::test_a_signal_that_turns_out_to_be_a_cancel_is_recorded_as_one.
+        """
+        for slurm_job_id in allocations:
+            self.write(r.AllocationEnded(slurm_job_id, "canceled"))
         if not self.state.canceled:
             self.write(r.WorkflowCanceled(self.state.run_id))
         if self._some_compute_on:
             self._begin_ending(StopReason.CANCEL, "cancel")
+        elif self.ending is not None and self.ending.why is StopReason.SIGNAL:
+            self.ending = replace(self.ending, why=StopReason.CANCEL)
+            for job_id in list(self._phases):
+                self._feed(job_id, e.CancelNoted())
 
     def on_sample(self, job_id: JobId, memory_bytes: int, cpu_percent: float, at_limit: bool) -> None:
         """The sampler looked at a job's processes; ``at_limit``: they use more than the job asked for."""
@@ -260,10 +275,15 @@ class Supervision:
     def nothing_runs(self) -> bool:
         return not self._table.unfinished
 
-    def hasten(self, kill_at: float) -> None:
-        why = self.ending.why if self.ending is not None else StopReason.SIGNAL
-        for job_id in list(self._phases):
-            self._feed(job_id, e.StopAsked(why, kill_at))
+    def move_end(self, wall: WallTime) -> None:
+        self._limits = replace(self._limits, wall=wall)
+        for job_id, phase in list(self._phases.items()):
+            moved = self._limits.end_moved(phase, self.state.job(job_id), self.now)
+            if moved is not None:
+                self._feed(job_id, moved)
+        self._books.orders.append(NewEnd(wall))
+        if self.ending is not None:
+            self.on_leaving()
 
     def end_run(self, why: StopReason, what: str) -> None:
         if self._some_compute_on:

@@ -53,6 +53,9 @@ class Sweep:
     strangers: set[int] = field(default_factory=set)
     escaped: dict[int, list[int]] = field(default_factory=dict)
 
+    def num_escaped(self, leader: int) -> int:
+        return len(self.escaped.get(leader, ()))
+
 
 class NotNowError(Exception):
     """/proc cannot be looked at (EMFILE, ENFILE, ENOMEM: P11), never holds still, or does not tell yet whose a process
@@ -287,6 +290,11 @@ def _collect(pid: int) -> tuple[Exit, Usage]:
         exit_ = Exited(os.WEXITSTATUS(status))
     is_bound = usage.ru_maxrss <= resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return exit_, Usage(usage.ru_maxrss * 1024, usage.ru_utime, usage.ru_stime, is_bound)
+
+
+def collect_own(pid: int) -> Exit:
+    """Wait for a child of a helper, which has no reaper: the keeper's commands.  Its pidfd has said that it is dead."""
+    return _collect(pid)[0]
 
 
 @contextlib.contextmanager

@@ -114,9 +114,12 @@ class Journal:
 
         Raises:
             OSError: ENOSPC, EIO, ...; nothing of ``lines`` counts as written, and the same lines may be tried again.
+                EBUSY: the lock failed us, and another writer has added lines.
         """
         if self._dirty:  # a failed try may have left a part of its lines
             self._cut_back()
+        elif self.has_grown():
+            raise OSError(errno.EBUSY, "somebody else writes to it", self._path)
         self._dirty = True
         self._tried, view = 0, memoryview(lines)
         while self._tried < len(lines):
@@ -124,6 +127,10 @@ class Journal:
         os.fsync(self._file)
         self._dirty = False
         self.committed += self._tried
+
+    def has_grown(self) -> bool:
+        """Whether somebody else has added to it."""
+        return os.fstat(self._file).st_size > self.committed + (self._tried if self._dirty else 0)
 
     def close(self) -> None:
         os.close(self._file)
@@ -134,7 +141,7 @@ class Journal:
         Raises:
             OSError: there is more than that: the lock failed us, and lines of another writer must not be cut off.
         """
-        if os.fstat(self._file).st_size > self.committed + self._tried:
+        if self.has_grown():
             raise OSError(errno.EBUSY, "somebody else writes to it", self._path)
         os.ftruncate(self._file, self.committed)
 
