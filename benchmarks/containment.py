@@ -61,14 +61,33 @@ def which(program: str) -> str | None:
 
 
 def ours(directory: Path, job: Path) -> list[str]:
-    jobs = [{"name": "job{i}", "command": f"bash {job}", "parameters": {"i": f"1:{JOBS}"}, "supports_termination": True}]
+    jobs = [
+        {
+            "name": "job{i}",
+            "command": f"bash {job}",
+            "parameters": {"i": f"1:{JOBS}"},
+            "supports_termination": True,
+        }
+    ]
     (directory / "workflow.json").write_text(json.dumps({"name": "containment", "jobs": jobs}))
-    return [sys.executable, "-m", "torc_supervise_cli", "run", "workflow.json", "--max-parallel-jobs", str(JOBS)]
+    return [
+        sys.executable,
+        "-m",
+        "torc_supervise_cli",
+        "run",
+        "workflow.json",
+        "--max-parallel-jobs",
+        str(JOBS),
+    ]
 
 
 def parallel(directory: Path, job: Path) -> list[str] | None:
     found = which("parallel")
-    return [found, "--will-cite", f"-j{JOBS}", "bash", f"{job} #", ":::", *map(str, range(JOBS))] if found else None
+    return (
+        [found, "--will-cite", f"-j{JOBS}", "bash", f"{job} #", ":::", *map(str, range(JOBS))]
+        if found
+        else None
+    )
 
 
 def supervisord(directory: Path, job: Path, options: str = "") -> list[str] | None:
@@ -210,7 +229,9 @@ def left(peer: Peer, signals: tuple[signal.Signals, ...], number: int) -> int | 
             while count(seconds) < PROCESSES:
                 if time.monotonic() > until:
                     said = (directory / "said").read_text(errors="replace")
-                    raise SystemExit(f"{peer.name} has started {count(seconds)} of {PROCESSES} processes:\n{said}")
+                    raise SystemExit(
+                        f"{peer.name} has started {count(seconds)} of {PROCESSES} processes:\n{said}"
+                    )
                 pause(0.05)
             (init,) = children(namespace)
             pid = children(init)[0]  # before what init has adopted
@@ -237,10 +258,13 @@ def settled(seconds: str) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--only", help="names that contain this")
     only = parser.parse_args().only or ""
-    print(f"| supervisor | told to stop | killed by SIGKILL |\n|---|---|---|\n| processes of {JOBS} jobs before | {PROCESSES} | {PROCESSES} |")
+    print("| supervisor | told to stop | killed by SIGKILL |\n|---|---|---|")
+    print(f"| before | {PROCESSES} | {PROCESSES} |")
     for number, peer in enumerate(peer for peer in ALL if only in peer.name):
         asked = left(peer, peer.stop, 2 * number)
         killed = left(peer, (signal.SIGKILL,), 2 * number + 1)

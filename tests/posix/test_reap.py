@@ -142,6 +142,26 @@ def test_children_that_were_there_before_are_neither_reaped_nor_escaped(lab: Rea
             child.wait()
 
 
+def test_what_a_leader_without_a_mark_has_started_is_its_own_business(lab: RealLab) -> None:
+    """It stands for a job step: srun, in a session of its own, kills its task when it gets SIGTERM."""
+    leader = lab.start(marked=False)
+    srun = lab.fork(leader)
+    lab.setsid(srun)
+    lab.note(srun, signal.SIGTERM)
+    lab.kernel.signal_outside({leader: signal.SIGTERM})
+    lab.note(srun, signal.SIGUSR1)  # it answers: what had come before that would have been noted
+    assert not [line for line in lab._said.drain() if "got" in line]
+    lab.exit(leader)
+    assert lab.kernel.sweep().escaped == {leader: [srun]}, (
+        "when its leader is gone it is an orphan like others"
+    )
+    lab.expect_signal(srun, signal.SIGTERM)
+    lab.kernel.signal_outside({leader: signal.SIGKILL})
+    lab.until_dead(srun)
+    lab.kernel.sweep()
+    lab.kernel.collect(leader)
+
+
 def test_an_interrupt_ends_the_grace_of_what_has_escaped() -> None:
     fake = FakeKernel()
     leader = fake.spawn(("/bin/daemon",), {})

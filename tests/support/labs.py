@@ -62,9 +62,11 @@ class RealLab:
         self._started: set[int] = set()
         self._nonce = uuid.uuid4().hex
 
-    def start(self) -> int:
+    def start(self, *, marked: bool = True) -> int:
         mark = {NONCE: self._nonce, "TORC_JOB_ID": str(len(self._started))}
-        pid = self.kernel.spawn((sys.executable, str(PUPPET), str(self._directory)), {**os.environ, **mark})
+        pid = self.kernel.spawn(
+            (sys.executable, str(PUPPET), str(self._directory)), {**os.environ, **(mark if marked else {})}
+        )
         self._started.add(pid)
         self._said.expect(1, f"{pid} ready")
         return pid

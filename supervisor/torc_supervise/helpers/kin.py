@@ -99,7 +99,7 @@ class Kin:
             if key in self._owner:
                 owner = self._owner[key]
                 break
-            sure = self._read(here) and sure
+            sure = self._read(here, attempts) and sure
             mark = self._marks.get(key)
             if mark is not None:
                 owner = self._owner_of(here, mark, attempts)
@@ -124,12 +124,16 @@ class Kin:
     def _is_young_enough(self, about: ProcessStat, live: LiveAttempt) -> bool:
         return about.start_ticks / _TICKS - self._boot_offset >= live.mono - SLACK
 
-    def _read(self, about: ProcessStat) -> bool:
-        """See to it that its mark is known; False where it cannot be read now."""
+    def _read(self, about: ProcessStat, attempts: Mapping[JobId, LiveAttempt]) -> bool:
+        """See to it that its mark is known; False where it cannot be read now.
+
+        Most processes of a machine are older than the oldest job, and need not be read.
+        """
         key = (about.pid, about.start_ticks)
         if key in self._marks:
             return True
-        block = marks.environment_block(about) if _may_be_ours(about.pid) else b""
+        may_be = any(self._is_young_enough(about, live) for live in attempts.values())
+        block = marks.environment_block(about) if may_be and _is_of_our_user(about.pid) else b""
         if block is not None:
             self._marks[key] = marks.parse(block)
             return True
@@ -143,7 +147,7 @@ class Kin:
                 del book[key]
 
 
-def _may_be_ours(pid: int) -> bool:
+def _is_of_our_user(pid: int) -> bool:
     try:
         return os.geteuid() in (0, os.stat(f"/proc/{pid}").st_uid)
     except OSError:

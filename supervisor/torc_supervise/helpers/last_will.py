@@ -58,7 +58,9 @@ class LastWill:
         )
         self._output = output  # the output directory; None not to look for what is not on the books
         supervisor = state.supervisor
-        self._nonce = supervisor.record.nonce if supervisor is not None else None
+        # What the leaders of job steps have started is their own business: it runs on other nodes.
+        is_direct = supervisor is not None and supervisor.record.mode != "slurm"
+        self._nonce = supervisor.record.nonce if supervisor is not None and is_direct else None
         directory = supervisor.record.cgroup if supervisor is not None and look else None
         self._cgroup = RunCgroup(directory, "") if directory is not None else None
         self._kin = Kin(self._nonce, clock.boot_offset(), self._cgroup)
@@ -80,6 +82,7 @@ class LastWill:
                 self._ask(job, live, known)
             walls = walls_since(live.asked_at, self._wall, self._earlier)
             kill_at[job_id] = min(kill_due(job, live, execution, wall, now) for wall in walls)
+        self._pass_on(attempts, known)
         # Jobs that were started in the very moment of the parent's death; what left the group of a job stays with it.
         unrecorded = self._hunt(spared=attempts)
         killed: set[int] = set()

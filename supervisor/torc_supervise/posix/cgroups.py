@@ -110,6 +110,9 @@ def path_of(pid: int) -> str | None:
 
 def remove(directory: str) -> None:
     """This cgroup and those below it, as far as they are empty."""
+    with contextlib.suppress(OSError):
+        os.rmdir(directory)
+        return
     for below, _, _ in os.walk(directory, topdown=False):
         with contextlib.suppress(OSError):
             os.rmdir(below)

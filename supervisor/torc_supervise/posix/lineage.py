@@ -73,6 +73,10 @@ class Lineage:
         for key in [key for key, owner in self._owner.items() if owner == leader]:
             del self._owner[key]
 
+    def is_marked(self, leader: int) -> bool:
+        """Whether a job's processes carry a mark."""
+        return leader in self._leaders and self._leaders[leader].mark is not None
+
     def sort(
         self, tree: list[ProcessStat], groups: Collection[int], alive: Collection[int]
     ) -> Iterator[tuple[ProcessStat, int | None]]:

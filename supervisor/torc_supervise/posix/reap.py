@@ -153,6 +153,9 @@ class Reaper:
     ) -> Iterator[tuple[ProcessStat, int | None, int]]:
         """Living processes of these jobs that are not in their groups.
 
+        A leader that was started without a mark stands for something else (a job step on another node): as long as it
+        lives, what it has started is its own business.
+
         Args:
             asked: leader -> the last signal that its group was sent, for all jobs that were sent any.
 
@@ -164,8 +167,9 @@ class Reaper:
             NotNowError: see :meth:`sweep`.
         """
         groups = self._alive | self._dead
+        marked = [leader for leader in leaders if leader in self._alive and self._lineage.is_marked(leader)]
         with _looking():
-            for tree in [*self._strays(), *(_tree(leader) for leader in leaders if leader in self._alive)]:
+            for tree in [*self._strays(), *(_tree(leader) for leader in marked)]:
                 for about, owner in self._lineage.sort(tree, groups, self._alive):
                     if about.pgid in groups or not about.alive:
                         continue
