@@ -21,7 +21,9 @@ class Options:
 
     kill_wait: int = 10
     grace_time: int = 10
-    requeue_delay: int = 10
+    # More than KillWait by some seconds: a job that begins anew where its first run is still being killed makes Slurm
+    # drain the node ("Duplicate jobid") and hold the job.
+    requeue_delay: int = 15
     slurmd_timeout: int = 30
     extra: list[str] = field(default_factory=list)
 

@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         default=Options.requeue_delay,
         metavar="S",
-        help="how long a requeued job waits",
+        help="how long a requeued job waits; must be some seconds more than KillWait",
     )
     tuning.add_argument(
         "--slurmd-timeout", type=int, default=Options.slurmd_timeout, metavar="S", help="SlurmdTimeout"

@@ -376,7 +376,7 @@ class Loop:
         supervision.at(self._kernel.monotonic(), self._kernel.wall())
         try:
             pid = self._launcher.launch(
-                self._kernel, job, supervision.state.run_id, order.attempt_id, order.gpus
+                self._kernel, job, supervision.state.run_id, order.attempt_id, order.placement
             )
         except SpawnRefusedError as error:
             supervision.on_spawn_refused(job.job_id, error.errno)

@@ -15,7 +15,7 @@ from support import cluster as slurm
 from support.cluster import Cluster
 
 # Time limits of jobs, grace periods and requeue delays add up; a test that hangs fails by its own limit before.
-TIMEOUT = 400
+TIMEOUT = 600
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

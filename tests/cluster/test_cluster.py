@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,18 +15,10 @@ from support import waiting
 from support.cluster import NODES, SCRIPT, Cluster, clean_environment
 from support.waiting import Fifo
 
-# To $SAID: "NAME ready HOST", then a line for each signal, until its sleep is killed.
-LISTEN = """
-
-listen() {
-    local name=$1
-    for signal in TERM USR1 CONT; do trap "echo $name $signal >\\$SAID" "$signal"; done
-    sleep 1000 & local sleeper=$!
-    echo "$name ready $(hostname)" >"$SAID"
-    while kill -0 $sleeper; do wait $sleeper; done 2>/dev/null; true
-}
-"""
-BATCH_AND_STEP = f"{LISTEN}\nexport -f listen\nsrun --ntasks=1 bash -c 'listen step' &\nlisten batch\n"
+LISTENER = f"{sys.executable} {Path(__file__).parents[1]}/support/children/says_signals.py"
+# The batch script's own process is the listener, so nothing but Slurm decides what it gets.
+BATCH = f"exec {LISTENER} batch $SAID"
+BATCH_AND_STEP = f"srun --ntasks=1 {LISTENER} step $SAID &\n{BATCH}"
 
 
 @pytest.fixture
@@ -36,11 +29,20 @@ def said(tmp_path: Path) -> Iterator[Fifo]:
     fifo.close()
 
 
-def listening(cluster: Cluster, said: Fifo, *options: str, script: str = BATCH_AND_STEP) -> str:
-    """Submit a job whose batch script and step say which signals they get."""
-    return cluster.sbatch(
+def listening(
+    cluster: Cluster, said: Fifo, *options: str, script: str = BATCH_AND_STEP
+) -> tuple[str, dict[str, int]]:
+    """Submit a job that says which signals it gets; returns its id and, once they listen, name -> pid."""
+    job = cluster.sbatch(
         script, f"--export=ALL,SAID={said.path}", "--ntasks=2", *options, cwd=said.path.parent
     )
+    return job, ready(said, 2 if script == BATCH_AND_STEP else 1)
+
+
+def ready(said: Fifo, count: int = 2) -> dict[str, int]:
+    lines = [line.split() for line in said.expect(count)]
+    assert {line[1] for line in lines} == {"ready"}
+    return {line[0]: int(line[3]) for line in lines}
 
 
 def test_three_nodes_are_idle(cluster: Cluster) -> None:
@@ -66,10 +68,11 @@ def test_the_job_sees_the_programs_of_this_environment(cluster: Cluster, tmp_pat
 
 
 def test_cancel_signals_batch_script_and_steps(cluster: Cluster, said: Fifo) -> None:
-    job = listening(cluster, said)
-    said.expect(2)
+    job, pids = listening(cluster, said)
     cluster.scancel(job)
     said.expect(starting_with="batch TERM")
+    said.expect(starting_with="step TERM")
+    waiting.kill_all(pids.values())
     assert cluster.wait_for_end(job) == "CANCELLED"
 
 
@@ -81,20 +84,20 @@ def test_the_warning_goes_to_the_batch_script_or_to_the_steps(
     cluster: Cluster, said: Fifo, option: str, gets_it: str
 ) -> None:
     listening(cluster, said, "--time=1", f"--signal={option}")
-    said.expect(2)
     warned = said.expect(starting_with=f"{gets_it} USR1")
     others = [line for line in said.drain() if "USR1" in line]
     assert (warned, others) == ([f"{gets_it} USR1"], [])
 
 
 def test_preemption_requeues(cluster: Cluster, said: Fifo) -> None:
-    job = listening(cluster, said, "--partition=preemptible", "--nodes=1", "--exclusive", "--nodelist=node2")
-    said.expect(2)
+    job, pids = listening(
+        cluster, said, "--partition=preemptible", "--nodes=1", "--exclusive", "--nodelist=node2"
+    )
     urgent = cluster.submit(
         "--partition=urgent", "--nodelist=node2", "--exclusive", "--output=/dev/null", "--wrap=true"
     )
     said.expect(starting_with="batch TERM")
-    waiting.kill_all(x.pid for x in cluster.leftovers("node2") if x.name() == "sleep")
+    waiting.kill_all(pids.values())
     assert cluster.wait_for_end(urgent) == "COMPLETED"
     said.expect(starting_with="batch ready")
     assert cluster.job(job)["Restarts"] == "1"
@@ -102,27 +105,29 @@ def test_preemption_requeues(cluster: Cluster, said: Fifo) -> None:
 
 @pytest.mark.parametrize("end", ["crash", "down"])
 def test_a_job_is_requeued_when_its_node_goes_down(cluster: Cluster, said: Fifo, end: str) -> None:
-    job = listening(cluster, said, "--nodelist=node1", "--nodes=1")
-    said.expect(2)
+    job, pids = listening(cluster, said, "--nodelist=node1", "--nodes=1")
     if end == "crash":
         cluster.crash("node1")
         assert not cluster.leftovers("node1")
         # Slurm would find out by itself, after SlurmdTimeout.
     cluster.down("node1")
+    if end == "down":
+        said.expect(starting_with="batch TERM")
+        waiting.kill_all(pids.values())
     cluster.wait_until(job, "PENDING")
-    cluster.start_node("node1") if end == "crash" else cluster.resume("node1")
+    if end == "crash":
+        cluster.start_node("node1")
+    cluster.resume("node1")
     said.expect(starting_with="batch ready")
     assert cluster.job(job)["Restarts"] == "1"
 
 
 def test_jobs_run_on_while_the_controller_is_away(cluster: Cluster, said: Fifo) -> None:
-    job = listening(cluster, said, script=f"{LISTEN}\nlisten batch\n")
-    said.expect()
+    job, pids = listening(cluster, said, script=BATCH)
     cluster.stop_controller()
     assert cluster.run("squeue", check=False).returncode != 0
-    (sleeper,) = [x for x in cluster.leftovers() if x.name() == "sleep"]
-    sleeper.kill()
-    waiting.wait_for_end(sleeper.pid)
+    os.kill(pids["batch"], signal.SIGUSR2)
+    waiting.wait_for_end(pids["batch"])
     cluster.start_controller()
     assert cluster.wait_for_end(job) == "COMPLETED"
 
@@ -148,8 +153,7 @@ def belongs_to(directory: Path) -> list[int]:
 @pytest.mark.parametrize("keeper", ["tidies up", "was killed"])
 def test_down_leaves_nothing(said: Fifo, tmp_path: Path, keeper: str) -> None:
     own = Cluster(tmp_path / "own")
-    listening(own, said, "--nodes=3", script=f"{LISTEN}\nsetsid sleep 1000 &\ntrap '' TERM\nlisten batch\n")
-    said.expect()
+    listening(own, said, "--nodes=3", script=f"setsid sleep 1000 &\n{BATCH}")
     assert len(belongs_to(own.directory)) > 8
     if keeper == "was killed":
         os.kill(own.keeper, signal.SIGKILL)

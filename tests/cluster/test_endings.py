@@ -152,7 +152,8 @@ def test_slurmctld_is_out_of_reach_at_the_start(site: Site) -> None:
     site.assert_saved()
 
 
-def test_slurmctld_is_out_of_reach_at_the_end(site: Site) -> None:
+def test_slurmctld_is_out_of_reach_at_the_end(cluster: Cluster, tmp_path: Path) -> None:
+    site = Site(cluster, tmp_path, WORKFLOW + options(headroom=5, lead=10))
     job = site.allocate("--time=1")
     site.wait_for_work()
     site.cluster.stop_controller()

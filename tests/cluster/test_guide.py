@@ -1,37 +1,69 @@
-"""The guide's way: warned near the end, saved, over before the limit, and completed by the next allocation."""
+"""The guide's example as a user runs it: submitted, warned, saved, over before its limit, submitted again."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-from support.allocated import WORKFLOW, Site, options
+from support.allocated import Site
 from support.cluster import Cluster
+from support.sources import ROOT
+
+EXAMPLE = ROOT / "examples" / "ml_training"
+TRAIN = "train.py --checkpoint-dir checkpoints"
+
+MOST = 5
+"""Allocations.  Two do, unless Slurm's warning comes so early, as it may, that the training has not begun."""
 
 
-@pytest.mark.parametrize("signal", ["B:TERM@25", "B:USR1@25", "B:10@25", None], ids=str)
-def test_a_workflow_is_completed_by_two_allocations(
+def example(directory: Path, signal: str | None) -> str:
+    """The example in ``directory``, fitted to a cluster of small nodes and a limit of one minute; its text."""
+    shutil.copytree(EXAMPLE, directory, dirs_exist_ok=True)
+    text = (directory / "workflow.yaml").read_text()
+    changes = {
+        "num_cpus: 8": "num_cpus: 1",
+        "memory: 32g": "memory: 100m",
+        "      num_gpus: 1\n": "",
+        "runtime: PT4H": "runtime: PT1M",
+        "partition: gpu": "partition: normal",
+        '"04:00:00"': '"00:01:00"',
+        'extra: "--signal=B:TERM@300"': "" if signal is None else f'extra: "--signal={signal}"',
+        TRAIN: f"{TRAIN} --seconds-per-epoch $(cat pace)",
+    }
+    for old, new in changes.items():
+        assert old in text, old
+        text = text.replace(old, new)
+    # With the usual reserves the supervisor would act before Slurm's warning does: a minute is short.
+    return text + "execution_config: {sigkill_headroom_seconds: 5, sigterm_lead_seconds: 10}\n"
+
+
+@pytest.mark.parametrize("signal", ["B:TERM@25", "B:USR1@25", "B:10@25", "TERM@25", None], ids=str)
+def test_the_guides_example_is_completed_by_a_few_allocations(
     cluster: Cluster, tmp_path: Path, signal: str | None
 ) -> None:
-    # With the usual reserves the supervisor would act before Slurm's warning: a minute is short.
-    site = Site(cluster, tmp_path, WORKFLOW + options(headroom=5, lead=10))
-    if signal is None:
-        site.allocate("--time=1")
-    else:
-        site.allocate("--time=1", f"--signal={signal}", run=("--warned-by", signal))
-    site.wait_for_work()
-    ended = site.wait_for_end()
-    assert (ended["JobState"], ended["ExitCode"]) == ("FAILED", "75:0"), "over by itself, before its limit"
-    site.assert_saved()
-    why = "wall_time" if signal is None else "signal"
-    assert site.result("train")["why"] == why
-    status = site.command("status", "1")
-    assert (status["state"], status["jobs_by_status"]["terminated"]) == ("terminated", 1)
-    assert "stopped early with work left; to go on: torc-supervise submit 1" in site.said()
-
-    (reset,) = site.command("workflows", "reinitialize", "1")["reset"]
-    assert (reset["name"], reset["reason"]) == ("train", "was terminated")
-    site.go_on()
-    out = tmp_path / "torc_output" / "job_stdio" / "job_wf1_j1_r2_a1.o"
-    assert out.read_text() == "resumed with saved\n"
+    site = Site(cluster, tmp_path, example(tmp_path, signal))
+    pace = tmp_path / "pace"
+    pace.write_text("10")  # 40 epochs take longer than the allocation
+    what, stopped = "workflow.yaml", None
+    for _ in range(MOST):
+        job = site.submit(what)
+        ended = site.wait_for_end(job)
+        if ended["ExitCode"] == "0:0":
+            break
+        assert (ended["JobState"], ended["ExitCode"]) == ("FAILED", "75:0"), site.said(job)
+        assert "stopped early with work left; to go on: torc-supervise submit 1" in site.said(job)
+        assert site.command("workflows", "status", "1")["state"] == "terminated"
+        stopped = stopped or site.journal.results().get("train_model")
+        if stopped is not None:
+            pace.write_text("0.1")
+        assert site.command("workflows", "reinitialize", "1")["reset"]
+        what = "1"
+    assert stopped is not None
+    assert (stopped["status"], stopped["ended"]) == ("terminated", "in_grace")
+    assert stopped["checkpoint_saved"] is True
+    assert stopped["why"] == ("wall_time" if signal is None else "signal")
+    last = site.journal.of("run_started")[-1]["run_id"]
+    assert "resumed from epoch" in site.output(job_id=2, run_id=last)
+    site.assert_completed()

@@ -146,7 +146,9 @@ def test_serialized_allocations_wait_for_each_other(desk: Desk) -> None:
     )
     first, second = (one["slurm_job_id"] for one in document["submitted"])
     assert document["submitted"][1]["after"] == first
-    assert [desk.cluster.wait_for_end(job) for job in (first, second)] == ["COMPLETED"] * 2
+    assert desk.cluster.wait_for_end(first) == "COMPLETED"
+    # What is not needed any more is canceled by the first, if it has not begun by then.
+    assert desk.cluster.wait_for_end(second) in ("CANCELLED", "COMPLETED")
     assert desk.status()["state"] == "completed"
     assert [record.get("after") for record in desk.events("allocation_submitted")] == [None, first]
 

@@ -98,8 +98,8 @@ def test_the_first_failure_is_the_last_command(shop: Shop) -> None:
     ("command", "fields", "message"),
     [
         ("kill -9 $$", {}, "died of signal 9"),
-        ("true", {"directory": "/nonexistent"}, "exit code 125"),
-        ("true", {"log": "/nonexistent/log"}, "exit code 125"),
+        ("true", {"directory": "/proc/none"}, "exit code 125"),
+        ("true", {"log": "/proc/none/log"}, "exit code 125"),
         ("true\0", {}, "cannot be started"),
         ("if", {}, "exit code 2"),
     ],
@@ -132,7 +132,7 @@ def test_a_command_has_a_session_of_its_own_and_default_signals(shop: Shop) -> N
 
 
 def test_commands_are_asked_to_end_and_may_finish_what_they_do(shop: Shop) -> None:
-    shop.begin(f"{HOLDS} trap 'echo saved >saved; exit 0' TERM; sleep 1000 & wait", "touch never")
+    shop.begin(f"trap 'echo saved >saved; exit 0' TERM; {HOLDS} sleep 1000 & wait", "touch never")
     shop.said.expect(1, "ready")
     end_commands({"key": shop.key, "grace": 1000.0})
     answer = shop.end()

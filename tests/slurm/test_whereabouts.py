@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from torc_supervise.operations import whereabouts as module
 from torc_supervise.operations.whereabouts import Whereabouts, ask, merged, supervisor_is_gone, wanted
 from torc_supervise.slurm import jobs, site
 from torc_supervise.slurm.commands import SlurmUnreachable
+from torc_supervise.store.lock import Owner
 
 PENDING = "12|PENDING|Resources|1769866200|1769862600|1769860800||normal|(null)|torc"
 WAITS = "13|PENDING|Dependency|N/A|N/A|1769860801||normal|afterany:11(unfulfilled)|torc"
@@ -17,6 +19,7 @@ RUNNING = "11|RUNNING|None|1769866200|1769862600|1769860800|node[1-2]|normal|(nu
 OVER = "11|NODE_FAIL|NodeDown|1769866200|1769862600|1769860800|node1|normal|(null)|torc"
 COMPLETING = "11|COMPLETING|None|1769866200|1769862600|1769860800|node1|normal|(null)|torc"
 REQUEUED = "11|PENDING|BeginTime|N/A|1769866200|1769860800||normal|(null)|torc"
+OWNER = Owner("node1", 1, 1, None, "2026", "run", slurm_job_id="11", slurm_node="node1")
 STARTED = "2026-01-31T12:30:01.000000Z"  # a second after RUNNING's start
 
 
@@ -49,7 +52,7 @@ def test_nothing_is_asked_where_nothing_is_on_record(monkeypatch: pytest.MonkeyP
 
 
 def test_queued_jobs_have_a_reason_and_perhaps_an_expected_start() -> None:
-    rows = merged(head(row("12", "queued"), row("13", "queued")), seen(PENDING, WAITS))["allocations"]
+    rows = merged(head(row("12", "queued"), row("13", "queued")), seen(PENDING, WAITS), OWNER)["allocations"]
     assert [x["state"] for x in rows] == ["queued", "queued"]
     assert (rows[0]["reason"], rows[0]["expected_start"]) == ("Resources", "2026-01-31T12:30:00.000000Z")
     assert rows[0]["submit_time"] == "2026-01-31T12:00:00.000000Z"
@@ -58,7 +61,7 @@ def test_queued_jobs_have_a_reason_and_perhaps_an_expected_start() -> None:
 
 
 def test_a_running_job_has_nodes_and_an_end() -> None:
-    found = merged(head(row("11", "running"), alive=True), seen(RUNNING))
+    found = merged(head(row("11", "running"), alive=True), seen(RUNNING), OWNER)
     assert (found["state"], found["slurm"]) == ("running", "answered")
     assert (found["supervisor"]["alive"], found["supervisor"]["slurm_state"]) == (True, "RUNNING")
     shown = found["allocations"][0]
@@ -73,21 +76,24 @@ def test_a_running_job_has_nodes_and_an_end() -> None:
 def test_a_supervisor_whose_allocation_is_over_is_gone(
     lines: tuple[str, ...], state: str, slurm_state: str
 ) -> None:
-    found = merged(head(row("11", "running"), alive=True), seen(*lines))
+    found = merged(head(row("11", "running"), alive=True), seen(*lines), OWNER)
     assert (found["state"], found["supervisor"]["alive"]) == ("terminated", False)
     assert (found["supervisor"]["slurm_state"], found["allocations"][0]["state"]) == (slurm_state, state)
+    inherited = replace(OWNER, slurm_node=None)
+    assert not supervisor_is_gone(head(alive=True), seen(*lines), inherited), "it only has Slurm's variables"
+    assert supervisor_is_gone(head(alive=True), seen(*lines), None), "no lock any more"
 
 
 def test_a_supervisor_whose_allocation_is_being_ended_is_not_gone() -> None:
-    found = merged(head(row("11", "running"), alive=True), seen(COMPLETING))
+    found = merged(head(row("11", "running"), alive=True), seen(COMPLETING), OWNER)
     assert (found["state"], found["allocations"][0]["state"]) == ("running", "ending")
 
 
 def test_a_job_that_started_again_has_another_supervisor_than_the_one_on_record() -> None:
     """Control: by the clocks of two hosts it may start a little after its own supervisor."""
     later = RUNNING.replace("1769862600", str(1769862601 + 31))
-    assert supervisor_is_gone(head(alive=True), seen(later))
-    assert not supervisor_is_gone(head(alive=True), seen(RUNNING.replace("1769862600", "1769862610")))
+    assert supervisor_is_gone(head(alive=True), seen(later), OWNER)
+    assert not supervisor_is_gone(head(alive=True), seen(RUNNING.replace("1769862600", "1769862610")), OWNER)
 
 
 def test_slurm_that_does_not_answer_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +104,7 @@ def test_slurm_that_does_not_answer_is_an_answer(monkeypatch: pytest.MonkeyPatch
     before = head(row("11", "running"), alive=True)
     nobody = ask(before)
     assert (nobody.known, nobody.is_gone("11")) == (False, False)
-    found = merged(before, nobody)
+    found = merged(before, nobody, OWNER)
     assert found["slurm"] == "squeue did not answer within 3 s"
     assert {**found, "slurm": None} == {**before, "slurm": None}, "as of the last record"
 

@@ -70,14 +70,22 @@ class Site:
         self.jobs.append(self.cluster.sbatch(script, *options, cwd=self.directory))
         return self.jobs[-1]
 
-    def wait_for_work(self, name: str = "working", job_id: int = 1, run_id: int = 1) -> None:
-        """Until the job says that it works, which it does when its trap is set."""
-        out = self.directory / "torc_output" / "job_stdio" / f"job_wf1_j{job_id}_r{run_id}_a1.o"
-        said = self.directory / f"slurm-{self.jobs[-1]}.out"
+    def submit(self, what: str) -> str:
+        """``workflows submit`` of a file or an id that queues one allocation; returns Slurm's job id."""
+        (one,) = self.command("workflows", "submit", what)["submitted"]
+        self.jobs.append(str(one["slurm_job_id"]))
+        return self.jobs[-1]
+
+    def wait_for_work(self, text: str = "working", job_id: int = 1) -> None:
+        """Until the job says that it works, which it does when it is ready for its signal."""
         self.cluster.wait(
-            lambda: out.exists() and name in out.read_text(),
-            lambda: f"the job does not work\n{said.read_text() if said.exists() else 'no output'}",
+            lambda: text in self.output(job_id), lambda: f"the job does not work\n{self.said(self.jobs[-1])}"
         )
+
+    def output(self, job_id: int = 1, run_id: int = 1) -> str:
+        """What a job has printed."""
+        path = self.directory / "torc_output" / "job_stdio" / f"job_wf1_j{job_id}_r{run_id}_a1.o"
+        return path.read_text() if path.exists() else ""
 
     def command(self, *arguments: str) -> dict[str, Any]:
         """A command on the login node; its JSON."""
@@ -87,7 +95,12 @@ class Site:
 
     def said(self, job: str | None = None) -> str:
         """What the supervisor of an allocation has said."""
-        return (self.directory / f"slurm-{job or self.jobs[-1]}.out").read_text()
+        job = job or self.jobs[-1]
+        paths = [
+            *self.directory.glob(f"slurm-{job}.out"),
+            *self.directory.glob(f"torc_output/slurm_output_wf1_sl{job}.[oe]"),
+        ]
+        return "\n".join(path.read_text() for path in paths)
 
     @property
     def journal(self) -> Journal:

@@ -19,7 +19,7 @@ from support.sources import ROOT
 
 SCRIPT = ROOT / "scripts" / "slurm-cluster"
 NODES = ("node1", "node2", "node3")
-LIMIT = 120.0
+LIMIT = 240.0
 """Seconds after which a wait fails its test: that something hangs, never how fast something is."""
 
 ENDED = (

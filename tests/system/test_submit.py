@@ -95,9 +95,8 @@ TWO = SPEC + '  - {name: other, account: me, walltime: "1:00:00"}\n'
         (SPEC, ["--auto-resubmit", "-1"], "--auto-resubmit"),
     ],
 )
-@pytest.mark.parametrize("dry", [True, False])
 def test_what_cannot_work_is_refused_before_anything_is_written(
-    cli: Cli, text: str, arguments: list[str], said: str, dry: bool, tmp_path_factory: pytest.TempPathFactory
+    cli: Cli, text: str, arguments: list[str], said: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     programs = tmp_path_factory.mktemp("bin")
     for name in ("sbatch", "squeue"):  # there, and never called
@@ -108,7 +107,6 @@ def test_what_cannot_work_is_refused_before_anything_is_written(
         "submit",
         "w.yaml",
         *arguments,
-        *(["--dry-run"] if dry else []),
         env={"PATH": f"{programs}:/usr/bin:/bin"},
     )
     assert (done.code, done.out) == (2, "")

@@ -12,10 +12,12 @@ from typing import Any
 from torc_supervise.errors import TorcError
 from torc_supervise.helpers import commands, messages, queueing
 from torc_supervise.slurm.ask import ask
+from torc_supervise.slurm.end_steps import end_steps
 
 Body = dict[str, Any]
 KINDS: dict[str, Callable[[Body], Body]] = {
     "ask_slurm": ask,
+    "end_steps": end_steps,
     "run_commands": commands.run_commands,
     "end_commands": commands.end_commands,
     "submit": queueing.queue_allocation,

@@ -20,7 +20,7 @@ from torc_supervise.posix.spawn import MACHINE_FULL
 LOOK_AGAIN_AFTER = 0.2  # seconds, where not every process can be watched
 
 
-def marks(output_directory: str, workflow_id: int, run_id: int, nonce: str | None) -> list[bytes]:
+def marks(output_directory: str, workflow_id: int, run_id: int, nonce: str | None = None) -> list[bytes]:
     """Entries that every process of one run has in its environment (``RunEnvironment.of``), and of no other run."""
     entries = [
         f"TORC_OUTPUT_DIR={output_directory}",

@@ -18,6 +18,7 @@ from torc_supervise.helpers.kin import Kin
 from torc_supervise.machine import deadlines, orders
 from torc_supervise.machine import records as r
 from torc_supervise.machine.deadlines import WallTime
+from torc_supervise.machine.limits import execution_of_steps
 from torc_supervise.machine.live import LiveAttempt
 from torc_supervise.machine.phases import Policy
 from torc_supervise.machine.state import WorkflowState
@@ -29,6 +30,7 @@ from torc_supervise.posix.groups import signal_exactly, signal_group, signal_pro
 from torc_supervise.posix.lineage import Key
 from torc_supervise.posix.procfs import ProcessStat
 from torc_supervise.posix.spawn import MACHINE_FULL
+from torc_supervise.posix.steps import signal_step
 from torc_supervise.workflow.model import ExecutionConfig, Job
 
 WHY = "supervisor_died"
@@ -57,11 +59,15 @@ class LastWill:
             look  # False: the jobs ran on another host or before a reboot, nothing of them can be here
         )
         self._output = output  # the output directory; None not to look for what is not on the books
-        supervisor = state.supervisor
+        started = state.supervisor.record if state.supervisor is not None else None
+        is_steps = started is not None and started.mode == "slurm"
+        self._signal_group = signal_step if is_steps else signal_group
+        self._execution = state.workflow.execution
+        if is_steps:
+            self._execution = execution_of_steps(self._execution)
         # What the leaders of job steps have started is their own business: it runs on other nodes.
-        is_direct = supervisor is not None and supervisor.record.mode != "slurm"
-        self._nonce = supervisor.record.nonce if supervisor is not None and is_direct else None
-        directory = supervisor.record.cgroup if supervisor is not None and look else None
+        self._nonce = started.nonce if started is not None and not is_steps else None
+        directory = started.cgroup if started is not None and look else None
         self._cgroup = RunCgroup(directory, "") if directory is not None else None
         self._kin = Kin(self._nonce, clock.boot_offset(), self._cgroup)
         self._asked: dict[int, int] = {}  # job -> the last signal that all of its processes are to get
@@ -75,7 +81,7 @@ class LastWill:
         if attempts:
             self._say(f"the supervisor was killed: ending its {len(attempts)} running jobs")
         now = time.monotonic()
-        execution, kill_at = self._state.workflow.execution, {}
+        execution, kill_at = self._execution, {}
         for job_id, live in attempts.items():
             job = self._state.job(job_id)
             if live.asked_at is None and job.supports_termination:
@@ -98,7 +104,7 @@ class LastWill:
                 if job_id in killed:
                     self._record(attempts.pop(job_id), Ended.UNKILLABLE)
                     continue
-                self._signal_group(attempts[job_id], SIGKILL, known)
+                self._to_group(attempts[job_id], SIGKILL, known)
                 self._asked[job_id] = SIGKILL
                 if self._cgroup is not None:
                     self._cgroup.job(str(job_id), str(attempts[job_id].started.attempt_id)).kill()
@@ -152,20 +158,20 @@ class LastWill:
 
     def _ask(self, job: Job, live: LiveAttempt, known: Members) -> None:
         """Send the first signal."""
-        signum = Signals[job.termination_signal or self._state.workflow.execution.termination_signal].value
+        signum = Signals[job.termination_signal or self._execution.termination_signal].value
         if job.signal_scope == "leader":
             if any(about.pid == live.started.pid for about in known[job.job_id]):
                 signal_process(live.started.pid, signum)
         else:
-            self._signal_group(live, signum, known)
+            self._to_group(live, signum, known)
             self._asked[job.job_id] = signum
-        self._signal_group(live, SIGCONT, known)
+        self._to_group(live, SIGCONT, known)
 
-    def _signal_group(self, live: LiveAttempt, signum: int, known: Members) -> None:
+    def _to_group(self, live: LiveAttempt, signum: int, known: Members) -> None:
         """Not where only processes outside of the group are left: its number may be another's by now."""
         pgid = live.started.pgid
         if any(about.pgid == pgid for about in known[live.started.job_id]):
-            signal_group(pgid, signum)
+            self._signal_group(pgid, signum)
 
     def _pass_on(self, attempts: dict[int, LiveAttempt], members: Members) -> None:
         """What has left its job's group gets what the group got, once each, whenever it is found."""

@@ -36,12 +36,14 @@ class SpawnFailed:
 
 @dataclass(frozen=True, slots=True)
 class LeaderExited:
-    """The leader is a zombie that nobody has collected; ``members`` of its job are still alive.
+    """The leader is a zombie that nobody has collected; ``members`` of its job are still alive, ``escaped`` of these
+    outside of its group.
 
-    ``escaped``: how many of these have left its group.
+
+    ``exit``: None where the leader stood for a job step and nobody knows how that ended.
     """
 
-    exit: Exit
+    exit: Exit | None
     members: int
     escaped: int = 0
 

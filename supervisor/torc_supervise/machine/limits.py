@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from signal import Signals
 
 from torc_supervise.machine import deadlines
@@ -11,9 +11,28 @@ from torc_supervise.machine.deadlines import WallTime
 from torc_supervise.machine.events import ClockReached, EndMoved, Spawned, StopAsked
 from torc_supervise.machine.status import StopReason
 from torc_supervise.workflow.model import ExecutionConfig, Job
+from torc_supervise.workflow.signals import parse_signal_spec
 
 VERIFY_LIMIT = 30.0
 """Seconds that a supervisor which wants to leave waits for a file system to say whether outputs exist."""
+
+
+def execution_of_steps(execution: ExecutionConfig) -> ExecutionConfig:
+    """How jobs are asked to end where they are steps: ``srun_termination_signal`` names the signal and the time.
+
+    The signal is ours to send, not Slurm's: a step's time limit counts in minutes, and Slurm would send it up to a
+    minute early, to the step and not to the job.
+    """
+    written = execution.slurm.get("srun_termination_signal")
+    if written is None:
+        return execution
+    spec = parse_signal_spec(str(written))
+    return replace(
+        execution,
+        termination_signal=spec.signal,
+        sigterm_lead_seconds=float(spec.seconds),
+        sigterm_lead_stated=True,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from torc_supervise.capacity import Placement
 from torc_supervise.machine import actions as a
 from torc_supervise.machine import phases as p
 from torc_supervise.machine import records as r
@@ -20,7 +21,7 @@ class Start:
 
     job: Job
     attempt_id: int
-    gpus: tuple[int, ...]
+    placement: Placement
 
 
 @dataclass(frozen=True, slots=True)

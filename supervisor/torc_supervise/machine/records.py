@@ -74,6 +74,9 @@ class JobStarted:
     pid: int
     pgid: int
     gpus: tuple[int, ...] | None = None
+    nodes: tuple[str, ...] | None = (
+        None  # of its job step; pid and pgid are those of the step's leader, on ``host``
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,6 +169,8 @@ def _verifying_clock(phase: p.Verifying, event: e.ClockReached, now: float) -> S
 
 
 def _running_exited(phase: p.Running, event: e.LeaderExited, now: float) -> Step:
+    if event.exit is None:  # the leader of a job step, which is alone in its group
+        return _reap(phase, p.Outcome(None, now, StopReason.STEP_LOST))
     if event.members == 0:
         return _reap(phase, p.Outcome(event.exit, now))
     kill_at = min(now + LEFTOVER_GRACE, phase.ask_kill_at)  # gone before the allocation is

@@ -11,18 +11,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from signal import SIGINT
 
+from torc_supervise.capacity import Placement
 from torc_supervise.exitstatus import Exit, Usage
 from torc_supervise.machine import actions as a
 from torc_supervise.machine import events as e
 from torc_supervise.machine import orders as o
 from torc_supervise.machine import phases as p
 from torc_supervise.machine import records as r
-from torc_supervise.machine.backoff import Backoff
 from torc_supervise.machine.books import Books
 from torc_supervise.machine.deadlines import WallTime
 from torc_supervise.machine.errands import Answer, Errand, Errands
 from torc_supervise.machine.limits import Limits
 from torc_supervise.machine.orders import Do, Ending, NewEnd, Order, Say, Start, Write
+from torc_supervise.machine.pace import Pace
 from torc_supervise.machine.result import signal_name
 from torc_supervise.machine.state import WorkflowState
 from torc_supervise.machine.status import RunState, Status, StopReason
@@ -51,6 +52,7 @@ class Supervision:
         scheduler: Scheduler,
         wall: WallTime | None = None,
         errands: Sequence[Errand] = (),
+        pace: Pace | None = None,
     ) -> None:
         self.state = state
         self.ending: Ending | None = None
@@ -64,8 +66,8 @@ class Supervision:
         self._table = ProcessTable()
         self._phases, self.draining = self._table.phases, self._table.draining
         self.groups = self._table.groups  # pgid -> job of all groups that may still have members
-        self._gpus: dict[JobId, tuple[int, ...]] = {}
-        self._backoff = Backoff()
+        self._placed: dict[JobId, Placement] = {}
+        self._pace = pace or Pace()
         self._interrupted_at: float | None = None  # the first SIGINT
 
     # -- what the loop asks ---------------------------------------------------------------------------------
@@ -87,7 +89,7 @@ class Supervision:
         if self.ending is not None:
             return earliest
         if len(self._scheduler):
-            earliest = min(earliest, self._backoff.until if self._backoff.until > self.now else p.NEVER)
+            earliest = min(earliest, self._pace.due if self._pace.due > self.now else p.NEVER)
         return min(earliest, self._limits.closing_at)
 
     @property
@@ -128,10 +130,10 @@ class Supervision:
             self.warn("not_enough_time", o.not_started_text([self.state.job(job_id) for job_id in left]))
         self.write(record)
 
-    def on_leader_exited(self, pgid: int, exit_: Exit, members: int, escaped: int = 0) -> None:
-        self._feed(self.groups[pgid], e.LeaderExited(exit_, members, escaped))
+    def on_leader_exited(self, pgid: int, exit_: Exit | None, members: int, escaped: int = 0) -> None:
+        job_id = self.groups[pgid]
+        self._feed(job_id, e.LeaderExited(exit_, members, escaped))
         if escaped:
-            job_id = self.groups[pgid]
             self.warn("escaped", o.escaped_text(self.state.job(job_id), escaped), job_id)
 
     def on_group_changed(self, pgid: int, members: int) -> None:
@@ -152,15 +154,14 @@ class Supervision:
         of the same turn), the job is asked right here.  Either way it is signalled (P7).
         Test: test_supervision.py::test_p7_a_job_caught_in_the_act_of_starting_is_signalled_too.
         """
-        self._backoff.succeeded()
+        self._pace.succeeded()
         job = self.state.job(job_id)
         starting = self._phases[job_id]
         assert isinstance(starting, p.Starting)
         attempt = self.state.attempt_of(job_id)
         self.groups[pgid] = job_id
-        self.write(
-            r.JobStarted(self.state.run_id, job_id, attempt, pgid, pgid, self._gpus.get(job_id) or None)
-        )
+        run_id, (gpus, nodes, _) = self.state.run_id, self._placed[job_id]
+        self.write(r.JobStarted(run_id, job_id, attempt, pgid, pgid, gpus or None, nodes or None))
         self._feed(job_id, self._limits.spawned(starting.policy, job, pgid, self.now))
         if self.ending is not None:
             if self.ending.hurried:
@@ -254,15 +255,16 @@ class Supervision:
 
     def start_next(self) -> bool:
         """Order one more start if there is room.  Nothing starts once termination was asked for (P7)."""
-        if self.ending is not None or self._backoff.until > self.now or self._errands.hold_starts:
+        if self.ending is not None or self._pace.due > self.now or self._errands.hold_starts:
             return False
         taken = self._scheduler.take(lambda job: self._limits.fits_in_time(job, self.now))
         if taken is None:
             return False
-        job, gpus = taken
-        self._gpus[job.job_id] = gpus
+        job, placement = taken
+        self._pace.take(self.now)
+        self._placed[job.job_id] = placement
         self._phases[job.job_id] = p.Starting(self._limits.policy(job))
-        self._books.orders.append(Start(job, self.state.attempt_of(job.job_id), gpus))
+        self._books.orders.append(Start(job, self.state.attempt_of(job.job_id), placement))
         return True
 
     # -- what errands ask: see errands.Desk -----------------------------------------------------------------
@@ -373,10 +375,9 @@ class Supervision:
 
     def _put_back(self, job_id: JobId, errno: int) -> None:
         """P11: the job is as ready as before; the machine gets a pause that grows while it stays full."""
-        pause = self._backoff.failed(self.now)
+        message = self._pace.refused(self.now, errno)
         self._scheduler.add([self.state.job(job_id)])
-        if self._backoff.failures in (1, 5, 20):
-            message = f"the machine is full (errno {errno}): next try in {pause:.1f} s"
+        if message is not None:
             self.warn("machine_full", message, job_id)
 
     def _written(self, record: r.Record, ready: tuple[JobId, ...]) -> None:

@@ -54,7 +54,8 @@ def cancel(output: str, workflow_id: int, say: Say) -> Canceled:
     head = look_up(output, workflow_id, with_jobs=False).head
     seen = whereabouts.ask(head)
     supervisor = head.get("supervisor") or {}
-    alive = bool(supervisor.get("alive")) and not whereabouts.supervisor_is_gone(head, seen)
+    gone = whereabouts.supervisor_is_gone(head, seen, read_owner(files.lock))
+    alive = bool(supervisor.get("alive")) and not gone
     _check_owner(files, supervisor, alive=alive)
     if not seen.known and not alive:
         raise TorcError(

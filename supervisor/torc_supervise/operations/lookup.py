@@ -84,6 +84,7 @@ def _may_be_somewhere(head: dict[str, Any]) -> bool:
 
 def _with_slurm(files: WorkflowFiles, found: Document) -> Document:
     from torc_supervise.operations import whereabouts
+    from torc_supervise.store.lock import read_owner
 
     wanted = whereabouts.wanted(found.head)
     if found.head["source"] == "live" and wanted == [found.head["supervisor"]["slurm_job_id"]]:
@@ -91,14 +92,15 @@ def _with_slurm(files: WorkflowFiles, found: Document) -> Document:
     if not wanted or not whereabouts.squeue_is_here():
         return found
     seen = whereabouts.ask(found.head, timeout=whereabouts.STATUS_WITHIN)
-    if found.head["source"] == "snapshot" and whereabouts.supervisor_is_gone(found.head, seen):
+    owner = read_owner(files.lock)
+    if found.head["source"] == "snapshot" and whereabouts.supervisor_is_gone(found.head, seen, owner):
         try:  # its last second is in the journal alone
             found = _from_journal(files, with_jobs=found.text is not None)
         except JournalError:
             raise
         except TorcError:
             pass  # the snapshot is for everybody, the journal is not
-    head = whereabouts.merged(found.head, seen)
+    head = whereabouts.merged(found.head, seen, owner)
     if found.text is None:
         return Document(head, None)
     return Document(head, _line_of(head) + found.text.partition(b"\n")[2])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 import gc
 import os
 import secrets
@@ -22,16 +23,20 @@ from torc_supervise.machine import records as r
 from torc_supervise.machine.deadlines import WallTime
 from torc_supervise.machine.end_watch import EndWatch
 from torc_supervise.machine.errands import Errand
+from torc_supervise.machine.limits import execution_of_steps
+from torc_supervise.machine.pace import BURST, STEPS_PER_SECOND, Pace
 from torc_supervise.machine.status import RunState, Status
+from torc_supervise.machine.step_check import StepCheck
 from torc_supervise.machine.supervision import Supervision
 from torc_supervise.operations.follow_up import follow_up
 from torc_supervise.operations.opened import OpenWorkflow
 from torc_supervise.operations.surroundings import Machine, RunOptions, Say, warn_of_other_nodes
 from torc_supervise.posix import cgroups, clock, descriptors, host, memory, procfs
 from torc_supervise.posix.cgroups import RunCgroup
-from torc_supervise.posix.kernel import RealKernel
+from torc_supervise.posix.kernel import Kernel, RealKernel
 from torc_supervise.posix.shell import find_bash
 from torc_supervise.posix.spawn import keep_descriptors_from_children
+from torc_supervise.posix.steps import StepKernel
 from torc_supervise.posix.subreaper import become_subreaper
 from torc_supervise.posix.wakeup import Wakeup
 from torc_supervise.scheduler import Scheduler
@@ -80,20 +85,26 @@ def run(opened: OpenWorkflow, options: RunOptions, machine: Machine, say: Say) -
         raise TorcError("bash was not found on this machine", "jobs are run by 'bash -c': install it")
     open_files = prepare_process(say)
     state, now = opened.state, clock.monotonic()
-    if machine.allocation is not None and state.workflow.execution.mode == "direct":
+    if machine.steps is not None:
+        execution = execution_of_steps(state.workflow.execution)
+        state.workflow = dataclasses.replace(state.workflow, execution=execution)
+    elif machine.allocation is not None:
         warn_of_other_nodes(machine.allocation, say)
     wall = wall_time(state.workflow, now, machine.end(now, options.time_limit), say)
     end_epoch = clock.epoch() + (wall.end - now) if wall.known else None
-    kernel = RealKernel()
+    real = RealKernel()
+    kernel: Kernel = real if machine.steps is None else StepKernel(real)
     gc.collect()
     gc.freeze()  # what is loaded by now is never garbage: keep the collector, and copy-on-write, away from it
     its_lock = copy.copy(opened.lock)
     setup = KeeperSetup(opened.files, state, its_lock, wall, progress=options.progress)
-    with contextlib.closing(KeeperLink(setup, opened.seq, kernel.reaper.add_helper)) as keeper:
+    with contextlib.closing(KeeperLink(setup, opened.seq, real.reaper.add_helper)) as keeper:
         # From here on it writes, also where an exception ends us: it alone knows when the workflow is free again.  And
         # removing a lock may wait for a file server, which is its business (P8).
         opened.lock.leave_to_keeper()
-        sampler = _start_sampler(state.workflow, [keeper.channel.fileno()], kernel)
+        sampler = None
+        if machine.steps is None:  # what steps use is Slurm's to limit, on nodes that we do not see
+            sampler = _start_sampler(state.workflow, [keeper.channel.fileno()], real)
         runs_here = runs_in(state.workflow, options.scheduler)
         scheduler = Scheduler(machine.capacity, state.workflow.jobs_sort_method, runs_here)
         more = follow_up(
@@ -104,7 +115,8 @@ def run(opened: OpenWorkflow, options: RunOptions, machine: Machine, say: Say) -
             open_files=open_files,
             end_epoch=end_epoch - wall.headroom if end_epoch is not None else None,
         )
-        supervision = Supervision(state, scheduler, wall, [*errands(machine, options, now), *more])
+        pace = Pace(STEPS_PER_SECOND, BURST) if machine.steps is not None else None
+        supervision = Supervision(state, scheduler, wall, [*errands(machine, options, now), *more], pace)
         environment = RunEnvironment(
             dict(os.environ),
             state.workflow,
@@ -116,10 +128,9 @@ def run(opened: OpenWorkflow, options: RunOptions, machine: Machine, say: Say) -
             wall.grace_scale,
         )
         nonce = secrets.token_hex(8)
-        kernel.cgroup = cgroups.make(nonce)
-        launcher = Launcher(
-            bash, opened.files, environment, open_files, nonce, memory.jobs_oom_score_adj(), kernel.cgroup
-        )
+        real.cgroup = cgroup = cgroups.make(nonce) if machine.steps is None else None
+        adjust = memory.jobs_oom_score_adj()
+        launcher = Launcher(bash, opened.files, environment, open_files, machine.steps, nonce, adjust, cgroup)
         with (
             Wakeup(continued=machine.allocation is not None) as wakeup,
             contextlib.closing(
@@ -135,7 +146,6 @@ def run(opened: OpenWorkflow, options: RunOptions, machine: Machine, say: Say) -
             ) as loop,
         ):
             supervision.at(clock.monotonic(), clock.wall())
-            cgroup = kernel.cgroup
             supervision.begin(_run_started(opened, options, machine, end_epoch, keeper.pid, nonce, cgroup))
             loop.run()
             if cgroup is not None:
@@ -205,7 +215,7 @@ def errands(machine: Machine, options: RunOptions, now: float) -> list[Errand]:
         asked=term.asked,
         kill_wait=term.kill_wait,
     )
-    return [watch]
+    return [watch] if machine.steps is None else [watch, StepCheck(allocation.job_id)]
 
 
 def _start_sampler(workflow: Workflow, close: list[int], kernel: RealKernel) -> SamplerLink | None:
@@ -241,6 +251,7 @@ def _run_started(
         num_gpus=capacity.num_gpus,
         max_parallel_jobs=capacity.max_parallel_jobs,
         keeper_pid=keeper_pid,
+        mode="slurm" if machine.steps is not None else None,
         nodes=(allocation.nodes or None) if allocation is not None else None,
         scheduler=options.scheduler,
         auto_resubmit=options.auto_resubmit or None,

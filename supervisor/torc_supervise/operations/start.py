@@ -17,6 +17,7 @@ from torc_supervise.operations.fit import check_fit
 from torc_supervise.operations.opened import OpenWorkflow, create_workflow, files_seen
 from torc_supervise.operations.patience import open_when_free
 from torc_supervise.operations.run import EXIT_CODES, RunReport, run
+from torc_supervise.operations.steps import place_jobs
 from torc_supervise.operations.surroundings import RunOptions, survey
 from torc_supervise.store import layout, view
 from torc_supervise.workflow.model import Job, Workflow
@@ -44,7 +45,7 @@ def run_new(
     Raises:
         TorcError: a job can never fit this machine, an input file is missing, the directory cannot be written.
     """
-    machine = survey(options, say)
+    machine = place_jobs(survey(options, say), workflow, options, say)
     here = filter(runs_in(workflow, options.scheduler), workflow.jobs)
     check_fit(here, machine.capacity, machine.time_left(options.time_limit))
     missing = again.missing_inputs(workflow, files_seen(workflow))
@@ -67,7 +68,7 @@ def run_existing(
     with open_when_free(files, "run", say) as opened:
         state = opened.state
         again.check_directory(state, force)
-        machine = survey(options, say)
+        machine = place_jobs(survey(options, say), state.workflow, options, say)
         here = state.allocations.get(machine.allocation.job_id) if machine.allocation is not None else None
         if state.canceled and here is not None and here.state is AllocationState.QUEUED:
             # It was queued before; only 'submit' and 'reinitialize' revive a workflow that somebody canceled.

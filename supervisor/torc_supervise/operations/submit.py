@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from torc_supervise.errors import WorkflowBusy
 from torc_supervise.machine import records as r
-from torc_supervise.machine.allocations import AllocationState
+from torc_supervise.machine.allocations import Allocation, AllocationState
 from torc_supervise.machine.orders import jobs_text
 from torc_supervise.machine.state import WorkflowState
 from torc_supervise.machine.status import Status
@@ -194,25 +195,22 @@ def _queue(
 def _adopt(opened: OpenWorkflow, say: Say) -> tuple[SubmittedAllocation, ...]:
     """Record jobs that an interrupted submission had queued: their scripts are there, and no record of them."""
     recorded = {found.submitted.script for found in opened.state.allocations if found.submitted is not None}
+    scripts = [path for path in batch.existing_scripts(opened.files) if path not in recorded]
+    unknown = [facts for facts in map(batch.read_facts, scripts) if facts is not None]
     adopted = []
-    for path in batch.existing_scripts(opened.files):
-        facts = batch.read_facts(path) if path not in recorded else None
-        if facts is None or (answer := _find_queued(facts.name, say)) is None:
-            continue
-        if opened.state.allocations.get(answer.slurm_job_id) is None:
+    for clusters in dict.fromkeys(facts.clusters for facts in unknown):
+        these = {facts.name: facts for facts in unknown if facts.clusters == clusters}
+        for job in patiently(partial(jobs.named, these, clusters=clusters), say).values():
+            if opened.state.allocations.get(job.job_id) is not None:
+                continue
+            facts = these[job.name]
             done = _allocation(
-                opened.files, answer.slurm_job_id, facts.scheduler, path, facts.name, adopted=True
+                opened.files, job.job_id, facts.scheduler, facts.path, facts.name, adopted=True
             )
-            _record(opened, done, facts.auto_resubmit, answer.cluster)
+            _record(opened, done, facts.auto_resubmit, clusters)
             adopted.append(done)
-            say(
-                f"Slurm job {answer.slurm_job_id} was queued by a submission that did not end; it is noted down now"
-            )
+            say(f"Slurm job {job.job_id} was queued by a submission that did not end; it is noted down now")
     return tuple(adopted)
-
-
-def _find_queued(name: str, say: Say) -> submission.Queued | None:
-    return patiently(lambda: submission.find_queued(name), say)
 
 
 def refuse_second(opened: OpenWorkflow, say: Say) -> None:
@@ -225,7 +223,10 @@ def refuse_second(opened: OpenWorkflow, say: Say) -> None:
     queued = opened.state.allocations.queued
     # One whose supervisor has left is over, but for Slurm's own requeueing: then it waits for its next start.
     ended = [one for one in opened.state.allocations if one.state is AllocationState.ENDED][-1:]
-    seen = patiently(lambda: jobs.look(found.slurm_job_id for found in (*queued, *ended)), say)
+    seen: dict[str, jobs.SlurmJob] = {}
+    for cluster in dict.fromkeys(map(_cluster, (*queued, *ended))):
+        ids = [one.slurm_job_id for one in (*queued, *ended) if _cluster(one) == cluster]
+        seen |= patiently(partial(jobs.look, ids, clusters=cluster), say)
     alive = [job for one in ended if (job := seen.get(one.slurm_job_id)) is not None and job.is_queued]
     for found in queued:
         job = seen.get(found.slurm_job_id)
@@ -244,6 +245,10 @@ def refuse_second(opened: OpenWorkflow, say: Say) -> None:
         "has one at a time",
         f"'torc-supervise status {number}' shows it, 'scancel {first.job_id}' removes it from the queue",
     )
+
+
+def _cluster(allocation: Allocation) -> str | None:
+    return allocation.submitted.cluster if allocation.submitted is not None else None
 
 
 def _allocation(

@@ -12,6 +12,7 @@ from torc_supervise.posix import clock, host
 from torc_supervise.scheduler import Capacity
 from torc_supervise.slurm import variables
 from torc_supervise.slurm.ask import ask
+from torc_supervise.slurm.steps import StepSetup
 from torc_supervise.slurm.variables import Allocation
 from torc_supervise.workflow.signals import SignalSpec, parse_signal_spec
 
@@ -63,12 +64,16 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What there is for jobs.  ``gpu_names``: entries for CUDA_VISIBLE_DEVICES by GPU index."""
+    """What there is for jobs.  ``gpu_names``: entries for CUDA_VISIBLE_DEVICES by GPU index.
+
+    ``steps``: jobs are job steps on the nodes of the allocation, None where they are processes of this host.
+    """
 
     capacity: Capacity
     gpu_names: tuple[str, ...]
     allocation: Allocation | None = None
     term: Term = Term()
+    steps: StepSetup | None = None
 
     def end(self, now: float, time_limit: float | None) -> float:
         """When the run has to be over, monotonic seconds: the earlier of Slurm's end and the limit that was given."""

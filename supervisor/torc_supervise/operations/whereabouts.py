@@ -15,6 +15,7 @@ from torc_supervise.posix import clock
 from torc_supervise.slurm.commands import SlurmError
 from torc_supervise.slurm.jobs import SlurmJob, look
 from torc_supervise.slurm.site import cluster_name
+from torc_supervise.store.lock import Owner
 
 STATUS_WITHIN = 3.0
 """Seconds that ``status`` waits for Slurm: a person waits for it, and the rest of the answer is there."""
@@ -104,10 +105,16 @@ def squeue_is_here() -> bool:
     return any(os.access(os.path.join(place, "squeue"), os.X_OK) for place in os.get_exec_path())
 
 
-def supervisor_is_gone(head: dict[str, Any], seen: Whereabouts) -> bool:
-    """The supervisor on record was in an allocation that is over, or that Slurm has queued or started again since."""
+def supervisor_is_gone(head: dict[str, Any], seen: Whereabouts, owner: Owner | None) -> bool:
+    """The supervisor on record was in an allocation that is over, or that Slurm has queued or started again since.
+
+    Args:
+        owner: of the lock.  One that only has Slurm's variables, and was not started by slurmd, may outlive the job.
+    """
     supervisor = head.get("supervisor") or {}
     slurm_job_id = supervisor.get("slurm_job_id")
+    if owner is not None and owner.slurm_node is None:
+        return False
     if slurm_job_id is None or not seen.known or slurm_job_id not in seen.asked:
         return False
     job = seen.jobs.get(slurm_job_id)
@@ -118,7 +125,7 @@ def supervisor_is_gone(head: dict[str, Any], seen: Whereabouts) -> bool:
     return job.start > datetime.fromisoformat(supervisor["started"]).timestamp() + RESTARTED_AFTER
 
 
-def merged(head: dict[str, Any], seen: Whereabouts) -> dict[str, Any]:
+def merged(head: dict[str, Any], seen: Whereabouts, owner: Owner | None) -> dict[str, Any]:
     """The head of a status document with what Slurm says.
 
     ``slurm``: "answered", or why not.  Each of ``allocations`` has its ``slurm_state`` and times; ``supervisor`` has
@@ -130,7 +137,7 @@ def merged(head: dict[str, Any], seen: Whereabouts) -> dict[str, Any]:
     if supervisor and supervisor.get("slurm_job_id") in seen.asked and seen.known:
         job = seen.jobs.get(supervisor["slurm_job_id"])
         changes["supervisor"] = {**supervisor, "slurm_state": job.state if job else GONE}
-        if supervisor["alive"] and supervisor_is_gone(head, seen):
+        if supervisor["alive"] and supervisor_is_gone(head, seen, owner):
             changes["supervisor"]["alive"] = False
             changes["state"] = "terminated"
     return {**head, **changes}

@@ -77,13 +77,13 @@ class RealKernel:
         self.monotonic = clock.monotonic
         self.wall = clock.wall
 
-    def spawn(self, argv: tuple[str, ...], environment: Mapping[str, str]) -> int:
+    def spawn(self, argv: tuple[str, ...], environment: Mapping[str, str], stdin: int | None = None) -> int:
         since, mark, cgroup = clock.boot_ticks(), Mark.of(environment), None
         if self.cgroup is not None and mark is not None:
             cgroup = self.cgroup.job(mark.job_id, mark.attempt_id)
             cgroup = cgroup if cgroup.make() else None
         try:
-            pid = spawn(argv, environment)
+            pid = spawn(argv, environment, stdin)
         except Exception:
             if cgroup is not None:
                 cgroup.remove()
@@ -108,9 +108,8 @@ class RealKernel:
         Test: test_escapees.py::test_p5_an_escapee_is_asked_with_its_job_and_may_save.
         """
         if sweep.escaped:
-            with contextlib.suppress(
-                NotNowError
-            ):  # whoever ends next has us look anew; SIGKILL follows anyhow
+            # Not now: whoever ends next has us look anew, and SIGKILL follows anyhow.
+            with contextlib.suppress(NotNowError):
                 self._outsiders.found(sweep)
         return sweep
 

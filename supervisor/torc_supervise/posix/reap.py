@@ -41,13 +41,13 @@ _PEEK = os.WEXITED | os.WNOWAIT | os.WNOHANG
 class Sweep:
     """What one sweep found.
 
-    ``exited``: leaders that are newly dead.  ``members``: for every group whose leader is dead and not collected, its
-    living members, those that have left the group included; ``escaped`` are these.  ``helpers``: helper processes that
-    are newly dead, already collected.  ``strangers``: members that are not our children, whose death the kernel will
-    not tell us: watch them by pidfd.
+    ``exited``: leaders that are newly dead, and how they ended (None: see ``posix.steps``).  ``members``: for every
+    group whose leader is dead and not collected, its living members, those that have left the group included;
+    ``escaped`` are these.  ``helpers``: helper processes that are newly dead, already collected.  ``strangers``:
+    members that are not our children, whose death the kernel will not tell us: watch them by pidfd.
     """
 
-    exited: list[tuple[int, Exit]] = field(default_factory=list)
+    exited: list[tuple[int, Exit | None]] = field(default_factory=list)
     members: dict[int, list[int]] = field(default_factory=dict)
     helpers: list[tuple[int, Exit]] = field(default_factory=list)
     strangers: set[int] = field(default_factory=set)

@@ -56,6 +56,7 @@ class ScriptFacts:
     name: str
     scheduler: str
     auto_resubmit: int
+    clusters: str | None = None
 
 
 def write_script(
@@ -106,6 +107,8 @@ def make_script(
     # The last part makes it the only one of that name: by it a job is found whose id nobody could write down.
     name = "_".join(filter(None, (f"torc_wf{files.workflow_id}_{number}", shown, secrets.token_hex(4))))
     facts = {"name": name, "scheduler": scheduler.name, "auto_resubmit": settings.auto_resubmit}
+    if (clusters := options.value("clusters")) is not None:
+        facts["clusters"] = clusters
     lines = [
         "#!/bin/bash",
         f"# An allocation of '{scheduler.name}' for workflow {files.workflow_id} '{workflow.name}'.",
@@ -137,7 +140,9 @@ def read_facts(path: str) -> ScriptFacts | None:
         if marked is None:
             return None
         facts = json.loads(marked.removeprefix(_MARK))
-        return ScriptFacts(path, facts["name"], facts["scheduler"], facts["auto_resubmit"])
+        return ScriptFacts(
+            path, facts["name"], facts["scheduler"], facts["auto_resubmit"], facts.get("clusters")
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -77,7 +77,7 @@ def submit(
 
     def once() -> Queued:
         nonlocal tried
-        found, tried = find_queued(script.name) if tried else None, True
+        found, tried = find_queued(script) if tried else None, True
         return found or _sbatch(script, after)
 
     try:
@@ -91,14 +91,15 @@ def submit(
         ) from error
 
 
-def find_queued(name: str) -> Queued | None:
-    """The job of that name, if one is queued or running.
+def find_queued(script: BatchScript) -> Queued | None:
+    """The job of a script, if one is queued or running.
 
     Raises:
         SlurmError: nobody knows.
     """
-    found = jobs.named(name)
-    return Queued(found[0].job_id) if found else None
+    clusters = script.options.value("clusters")
+    found = jobs.named([script.name], clusters=clusters)
+    return Queued(found[script.name].job_id, clusters) if found else None
 
 
 def _sbatch(script: BatchScript, after: str | None) -> Queued:
@@ -115,7 +116,7 @@ def _sbatch(script: BatchScript, after: str | None) -> Queued:
     for line in reversed(said.splitlines()):  # a site's own words may stand before it
         if match := _ANSWER.fullmatch(line.strip()):
             return Queued(match[1], match[2])
-    found = find_queued(script.name)
+    found = find_queued(script)
     if found is None:
         raise SlurmRefused(f"sbatch took {script.path} and named no job:\n{_indented(said)}", said=said)
     return found
