@@ -29,7 +29,7 @@ JOBS = 10
 PROCESSES = 4 * JOBS
 PATIENCE = 60.0  # seconds for a supervisor to start its jobs, and to end
 SETTLED_AFTER = 10.0  # seconds without a change after which what is left is counted
-PEERS = Path(__file__).resolve().parent / "peers"  # made by install-peers
+PEERS = Path(__file__).resolve().parents[1] / ".peers"  # made by install-peers
 
 JOB = """\
 sleep {seconds} &

@@ -175,17 +175,17 @@ def _running_exited(phase: p.Running, event: e.LeaderExited, now: float) -> Step
         return _reap(phase, p.Outcome(event.exit, now))
     kill_at = min(now + LEFTOVER_GRACE, phase.ask_kill_at)  # gone before the allocation is
     left = event.members - event.escaped
-    note = (a.NoteLeftovers(left),) if left else ()
+    note = a.NoteLeftovers(left, event.escaped)
     lingering = p.Lingering(phase.policy, phase.pgid, phase.started, event.exit, left, kill_at)
     signum = phase.policy.termination_signal
     if signum == SIGKILL:
         killed, actions = _kill_leftovers(lingering, now)
-        return killed, (*actions, *note)
+        return killed, (*actions, note)
     return lingering, (
         a.SignalGroup(phase.pgid, signum),
         a.SignalGroup(phase.pgid, SIGCONT),
         a.NoteSignal(phase.pgid, signum, StopReason.LEFTOVER),
-        *note,
+        note,
     )
 
 
@@ -196,7 +196,8 @@ def _stopping_exited(phase: p.Terminating | p.Killing, event: e.LeaderExited, no
         # code, and nothing else is left of the group: it ended within its grace, with a code of its own.
         return _reap(phase, p.Outcome(event.exit, now, phase.why))
     known = replace(phase, exit=event.exit, leftovers=event.members - event.escaped)
-    return _stopping_changed(known, e.GroupChanged(event.members), now)
+    stopping, actions = _stopping_changed(known, e.GroupChanged(event.members), now)
+    return stopping, (*actions, a.NoteLeftovers(0, event.escaped)) if event.escaped else actions
 
 
 def _stopping_changed(phase: p.Terminating | p.Killing, event: e.GroupChanged, now: float) -> Step:
