@@ -1,4 +1,4 @@
-"""The text of slurm.conf and of the hosts file."""
+"""The text of slurm.conf, gres.conf and the hosts file."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ NODES = ("node1", "node2", "node3")
 CONTROLLER = "controller"
 CPUS, MEMORY = 4, 4000
 """What each node says it has.  The machine may have less: config_overrides has slurmd believe it."""
+
+GPUS = ("/dev/zero", "/dev/full")
+"""What the nodes take for their GPUs: Slurm only wants these files to exist.  Jobs get CUDA_VISIBLE_DEVICES."""
 
 
 @dataclass(frozen=True)
@@ -92,13 +95,14 @@ def slurm_conf(place: Place, ports: list[int], options: Options, host: str | Non
         "JobRequeue=1",
         "PreemptType=preempt/partition_prio",
         "PreemptMode=REQUEUE",
+        "GresTypes=gpu",
         *options.extra,
     ]
     for node, port in zip(NODES, ports[1:], strict=True):
         lines.append(
             f"NodeName={node} NodeHostname={host or node} NodeAddr=127.0.0.1 Port={port}"
             f" CPUs={CPUS} Boards=1 SocketsPerBoard=1 CoresPerSocket={CPUS} ThreadsPerCore=1 RealMemory={MEMORY}"
-            " State=UNKNOWN"
+            f" Gres=gpu:{len(GPUS)} State=UNKNOWN"
         )
     everywhere = f"Nodes={','.join(NODES)} State=UP MaxTime=INFINITE DefaultTime=60"
     lines += [
@@ -108,6 +112,10 @@ def slurm_conf(place: Place, ports: list[int], options: Options, host: str | Non
         f"PartitionName=graceful PriorityTier=1 PreemptMode=REQUEUE GraceTime={options.grace_time} {everywhere}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def gres_conf() -> str:
+    return "".join(["AutoDetect=off\n", *(f"Name=gpu File={path}\n" for path in GPUS)])
 
 
 def hosts() -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from slurm_cluster import processes
-from slurm_cluster.conf import CONTROLLER, NODES, Options, hosts, slurm_conf
+from slurm_cluster.conf import CONTROLLER, NODES, Options, gres_conf, hosts, slurm_conf
 from slurm_cluster.errors import ClusterError
 from slurm_cluster.place import Place
 from slurm_cluster.ports import Ports
@@ -82,6 +82,7 @@ class Daemons:
         with open(os.open(place.key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as key:
             key.write(os.urandom(1024))
         place.hosts.write_text(hosts())
+        place.gres.write_text(gres_conf())
         why = why_no_own_host(place.hosts)
         self.warning = why and f"all nodes have this machine's host name: {why}"
         host = socket.gethostname().partition(".")[0] if why else None

@@ -28,6 +28,11 @@ class Place:
         return self.directory / "slurm.conf"
 
     @property
+    def gres(self) -> Path:
+        """Slurm looks for it beside slurm.conf."""
+        return self.directory / "gres.conf"
+
+    @property
     def log(self) -> Path:
         return self.directory / "log"
 

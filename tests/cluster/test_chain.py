@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from support.cluster import Cluster
+from support.cluster import NODES, Cluster
 from support.waiting import Fifo
 from torc_supervise.machine import records as r
 from torc_supervise.operations.opened import open_workflow
@@ -28,9 +28,9 @@ COUNTS = """\
     checkpoint: count
     command: |
       n=$(cat count 2>/dev/null || echo 0)
+      trap 'echo $((n + 1)) >count.new; mv count.new count; exit 0' TERM
       echo "at $n" >said
       if [ "$n" -ge {target} ]; then exit 0; fi
-      trap 'echo $((n + 1)) >count.new; mv count.new count; exit 0' TERM
       sleep 1000 & wait
 """
 
@@ -171,6 +171,19 @@ def test_a_queued_allocation_that_is_not_needed_any_more_is_canceled(
     cluster.wait_for_end(job)
     assert cluster.wait_for_end(queued["slurm_job_id"]) == "CANCELLED"
     assert place.queue() == []
+
+
+def test_a_run_without_an_allocation_cancels_one_that_waits_for_what_it_has_done(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    for node in NODES:
+        cluster.drain(node)
+    place = Place(cluster, tmp_path, '  - {name: a, command: "true"}\n')
+    job = place.submit()
+    done = cluster.run("torc-supervise", "run", "1", cwd=tmp_path)
+    assert f"canceled queued allocation {job}: nothing is left to do" in done.stderr
+    assert cluster.wait_for_end(job) == "CANCELLED"
+    assert place.wait_for_runs(1) == ["completed"]
 
 
 def test_an_allocation_that_finds_nothing_to_do_ends_at_once(cluster: Cluster, tmp_path: Path) -> None:

@@ -62,6 +62,13 @@ def test_steps_from_a_batch_script_reach_other_nodes_and_back(cluster: Cluster, 
     assert lines == ["0: in", "0: node1", "1: in", "1: node2", "2: in", "2: node3"]
 
 
+def test_a_job_gets_the_gpus_that_it_asks_for(cluster: Cluster, tmp_path: Path) -> None:
+    script = 'echo "$SLURM_JOB_GPUS ${CUDA_VISIBLE_DEVICES-none}"'
+    jobs = [cluster.sbatch(script, *options, cwd=tmp_path) for options in (["--gres=gpu:2"], [])]
+    assert [cluster.wait_for_end(job) for job in jobs] == ["COMPLETED"] * 2
+    assert [cluster.output(job) for job in jobs] == ["0,1 0,1\n", " none\n"]
+
+
 def test_the_job_sees_the_programs_of_this_environment(cluster: Cluster, tmp_path: Path) -> None:
     job = cluster.sbatch("command -v torc-supervise", cwd=tmp_path)
     assert cluster.wait_for_end(job) == "COMPLETED"

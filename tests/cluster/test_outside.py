@@ -68,7 +68,28 @@ class Outside:
         return done.json
 
     def status(self) -> Any:
-        return self.json("status", "1")
+        """Of a Slurm that answers: on a busy machine it may not do so within the bound of ``status``."""
+        head: Any = None
+
+        def answered() -> bool:
+            nonlocal head
+            head = self.json("status", "1")
+            return head.get("slurm", "answered") == "answered"
+
+        self.cluster.wait(answered, "Slurm does not answer in time")
+        return head
+
+    def wait_to_read(self, text: str) -> str:
+        """What ``status`` prints, once it holds this text."""
+        said = ""
+
+        def reads() -> bool:
+            nonlocal said
+            said = self.run("status", "1")
+            return text in said
+
+        self.cluster.wait(reads, lambda: f"no {text!r} in {said}")
+        return said
 
     def journal(self) -> Journal:
         return Journal(self.bench.output / "workflows" / "1" / "events.jsonl")
@@ -108,8 +129,8 @@ def test_status_from_the_login_host_says_queued_running_and_over(outside: Outsid
     row = only(head["allocations"])
     assert (row["slurm_job_id"], row["state"], row["slurm_state"]) == (job_id, "queued", "PENDING")
     assert (row["reason"], head["state"], head["slurm"]) == ("BeginTime", "ready", "answered")
-    assert "to go on" not in outside.run("status", "1"), "it goes on by itself"
-    assert f"allocation  {job_id} queued (BeginTime) since " in outside.run("status", "1")
+    said = outside.wait_to_read(f"allocation  {job_id} queued (BeginTime) since ")
+    assert "to go on" not in said, "it goes on by itself"
 
     cluster.scontrol("update", f"jobid={job_id}", "starttime=now")
     cluster.wait_until(job_id, "RUNNING")
@@ -124,14 +145,14 @@ def test_status_from_the_login_host_says_queued_running_and_over(outside: Outsid
     assert (row["state"], row["slurm_state"], row["nodes"]) == ("running", "RUNNING", supervisor["host"])
     assert row["end_time"] > row["start_time"] > "2"
     assert (supervisor["alive"], supervisor["slurm_state"]) == (True, "RUNNING")
-    assert f"allocation  {job_id} running since " in outside.run("status", "1")
+    outside.wait_to_read(f"allocation  {job_id} running since ")
 
     cluster.scancel(job_id)
     cluster.wait_for_end(job_id)
     head = outside.status()
     assert (head["state"], statuses(head)) == ("terminated", {"long": "terminated"})
     assert (only(head["allocations"])["state"], head["supervisor"]["alive"]) == ("ended", False)
-    assert "to go on:   torc-supervise submit 1" in outside.run("status", "1")
+    outside.wait_to_read("to go on:   torc-supervise submit 1")
     assert f"allocation {job_id}" in outside.run("logs", "1", "--batch"), "it says who printed what"
 
 
@@ -157,7 +178,7 @@ def test_without_a_controller_status_answers_all_the_same_and_nobody_decides_any
     outside.bench.said.expect(starting_with="ready")
     outside.wait_for("job_started")
     outside.cluster.stop_controller()
-    head = outside.status()
+    head = outside.json("status", "1")
     assert head["supervisor"]["alive"]
     assert head["slurm"] != "answered"
     assert "Slurm did not answer" in outside.run("status", "1")
@@ -243,7 +264,7 @@ def test_jobs_of_an_allocation_that_vanished_are_lost_and_ready_afterwards(outsi
     outside.cluster.wait_for_end(job_id)
     head = outside.status()
     assert (head["state"], head["supervisor"]["alive"]) == ("terminated", False)
-    assert "torc-supervise sync-status 1 records what was lost" in outside.run("status", "1")
+    outside.wait_to_read("torc-supervise sync-status 1 records what was lost")
     assert only(outside.json("sync-status", "1", "--dry-run")["failed_job_details"])["job_name"] == "long"
     assert outside.journal().of("job_ended") == []
     done = outside.json("sync-status", "1")

@@ -111,7 +111,7 @@ def is_due(state: WorkflowState, action: dict[str, Any]) -> bool:
             return True
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(worlds(), st.lists(OPERATIONS, max_size=5))
 def test_p12_what_is_due_is_taken_once_and_every_run_ends(
     world: Prompt, operations: list[tuple[str, Any]]

@@ -114,3 +114,26 @@ def test_p11_nobody_is_gone_because_nobody_can_look(monkeypatch: pytest.MonkeyPa
     finally:
         child.kill()
         child.wait()
+
+
+OBEYS = "trap 'echo asked; exit 3' IO; trap '' TERM; echo ready; while :; do read -t 60 <> <(:); done"  # KILL_STEP
+
+
+@pytest.mark.process
+def test_p10_the_leader_of_a_job_step_is_told_to_kill_and_not_killed() -> None:
+    """Killed it could not see to what runs on other nodes."""
+    child = subprocess.Popen(["bash", "-c", OBEYS], start_new_session=True, stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    try:
+        assert child.stdout.readline() == b"ready\n"
+        state = WorkflowState(1, workflow_of(job("j", "true", saves=False)))
+        state.apply("t", clock.monotonic(), r.RunStarted(1, "here", 1, mode="slurm"))
+        state.apply("t", clock.monotonic(), r.JobStarted(1, 1, 1, child.pid, child.pid, nodes=("n1",)))
+        written = execute(state)
+        assert [record.ended for record in written if isinstance(record, r.JobEnded)] == ["killed"]
+        assert child.stdout.readline() == b"asked\n"
+        assert child.wait(waiting.LIMIT) == 3
+    finally:
+        child.kill()
+        child.wait()
+        child.stdout.close()

@@ -50,7 +50,7 @@ def clean_environment() -> dict[str, str]:
 
 
 class Cluster:
-    """Three nodes of 4 CPUs and 4000 MB: node1, node2, node3.  Partitions as docs/development.md says.
+    """Three nodes of 4 CPUs, 4000 MB and 2 GPUs: node1, node2, node3.  Partitions as docs/development.md says.
 
     Job ids are strings, as Slurm's commands take and give them.
     """

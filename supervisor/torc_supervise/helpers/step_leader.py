@@ -41,8 +41,12 @@ PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0)
 TRY_FOR = 600.0
 """Seconds after which no further attempt is made."""
 
-TRIES_OF_THE_HOPELESS = 3
-"""Attempts where Slurm says that the step asks for something that is not there."""
+TRIES_OF_THE_WRONG = 3
+"""Attempts where srun does not understand what it is asked for."""
+
+UNAVAILABLE_FOR = 60.0
+"""Seconds in which Slurm may say that what the step asks for is not there: a slurmctld that has just been restarted
+says so of what is there (22.05: "Memory required by task is not available")."""
 
 UNSTARTED_AFTER = 2.0
 """Seconds that a step which is asked to end before its task has begun may take to begin, until srun is told."""
@@ -59,9 +63,9 @@ GONE_AFTER = 5.0
 MOST_TEXT = 1 << 16
 """Bytes of srun's messages that are kept."""
 
-_HOPELESS = re.compile(
-    rb"configuration is not available|More processors requested|Memory required|nvalid (option|argument|generic)"
-    rb"|nrecognized option|ermission denied|nvalid node name|oo many tasks|No such file"
+_WRONG = re.compile(rb"nvalid (option|argument|generic)|nrecognized option|ermission denied|No such file")
+_UNAVAILABLE = re.compile(
+    rb"configuration is not available|More processors requested|Memory required|nvalid node name|oo many tasks"
 )
 _OVER = re.compile(rb"nvalid job id|already (finished|completing)|Job.*expired")
 _OUT_OF_MEMORY = re.compile(rb"oom[-_ ]kill|Out Of Memory", re.I)
@@ -242,7 +246,8 @@ class Leader:
         if waited >= TRY_FOR or (_OVER.search(self._text) and b"nable to contact" not in self._text):
             self._tell(b"there is no step to be had for this job")
             return LOST
-        if self._tries >= TRIES_OF_THE_HOPELESS and _HOPELESS.search(self._text):
+        wrong = self._tries >= TRIES_OF_THE_WRONG and _WRONG.search(self._text)
+        if wrong or (waited >= UNAVAILABLE_FOR and _UNAVAILABLE.search(self._text)):
             self._tell(b"Slurm does not give this job a step")
             return -1 - 126
         self._retry_at = time.monotonic() + self._pause()

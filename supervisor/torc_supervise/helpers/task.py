@@ -247,16 +247,16 @@ def say(**document: object) -> None:
     os.write(1, json.dumps(document).encode() + b"\n")
 
 
-def run_job(orders: Orders, job: Mapping[str, Any], environment: Mapping[str, str]) -> None:
-    """Run the job and say how it ended."""
+def run_job(orders: Orders, job: Mapping[str, Any], environment: Mapping[str, str]) -> bool:
+    """Run the job and say how it ended; False where that cannot be said."""
     become_subreaper()
     if orders.is_readable():  # asked to end before it began
         orders.read()
         if orders.ended:
-            return
+            return False
         if early := orders.signals():
             say(ended={"how": "signal", "number": early[0], "told": False})
-            return
+            return True
     with Wakeup() as wakeup:
         attendant = Attendant(RealKernel(), wakeup, orders, job)
         argv = command_line(
@@ -265,19 +265,20 @@ def run_job(orders: Orders, job: Mapping[str, Any], environment: Mapping[str, st
         try:
             attendant.start(argv, environment)
         except (SpawnRefusedError, SpawnFailedError) as error:
-            print(f"torc-supervise: {error}", file=sys.stderr)
-            return
+            print(f"torc-supervise: {error}", file=sys.stderr, flush=True)
+            return False
         say(started={"node": os.environ.get("SLURMD_NODENAME"), "pid": os.getpid()})
         outcome = attendant.attend()
         attendant.end_escaped()
         if attendant.asked or attendant.was_told() or job["nodes"] > 1:
             hunt(job)
         if outcome is None or outcome.exit is None:
-            return
+            return False
         exited = isinstance(outcome.exit, Exited)
         number = outcome.exit.code if isinstance(outcome.exit, Exited) else outcome.exit.signum
         told = attendant.was_told()
         say(ended={"how": "exit" if exited else "signal", "number": number, "told": told})
+        return True
 
 
 def environment_of(job: Mapping[str, Any]) -> dict[str, str]:
@@ -309,16 +310,17 @@ def hunt(job: Mapping[str, Any]) -> None:
 
 
 def main() -> None:
-    """What srun starts.  It always exits with 0: how the job ended is said in words."""
+    """What srun starts.  It exits with 0 where how the job ended was said in words; else srun ends the other tasks."""
     for signum in (signal.SIGQUIT, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGALRM):
         signal.signal(signum, signal.SIG_IGN)
     orders = Orders()
     job = orders.first()
+    said = True
     if job is not None:
         if os.environ.get("SLURM_PROCID", "0") == "0":
-            run_job(orders, job, environment_of(job))
+            said = run_job(orders, job, environment_of(job))
         else:
             for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
                 signal.signal(signum, signal.SIG_IGN)
             hold_node(orders, job)
-    os._exit(0)
+    os._exit(0 if said else 1)

@@ -54,8 +54,7 @@ def cancel(output: str, workflow_id: int, say: Say) -> Canceled:
     head = look_up(output, workflow_id, with_jobs=False).head
     seen = whereabouts.ask(head)
     supervisor = head.get("supervisor") or {}
-    gone = whereabouts.supervisor_is_gone(head, seen, read_owner(files.lock))
-    alive = bool(supervisor.get("alive")) and not gone
+    alive = bool(supervisor.get("alive")) and not _is_gone(files, head, seen)
     _check_owner(files, supervisor, alive=alive)
     if not seen.known and not alive:
         raise TorcError(
@@ -76,6 +75,14 @@ def cancel(output: str, workflow_id: int, say: Say) -> Canceled:
     return Canceled(workflow_id, False, 0, allocations=taken_back)
 
 
+def _is_gone(files: WorkflowFiles, head: dict[str, Any], seen: Whereabouts) -> bool:
+    """Of a supervisor on another host: its allocation is over, or its lock is gone since the last snapshot."""
+    owner = read_owner(files.lock)
+    if owner is None and head["supervisor"]["host"] != host.name():
+        return True
+    return whereabouts.supervisor_is_gone(head, seen, owner)
+
+
 def _take_back(seen: Whereabouts, say: Say) -> tuple[str, ...]:
     """Cancel what is queued; returns the ids."""
     if not seen.known:
@@ -89,7 +96,7 @@ def _ask_supervisor(
     files: WorkflowFiles, supervisor: dict[str, Any], seen: Whereabouts, taken_back: tuple[str, ...], say: Say
 ) -> str:
     """Returns how it was asked."""
-    if supervisor.get("host") == os.uname().nodename:
+    if supervisor.get("host") == host.name():
         control = supervisor.get("control")
         if control and ask(control, {"ask": "cancel", "allocations": taken_back}):
             return "control"

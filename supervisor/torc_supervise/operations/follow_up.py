@@ -27,14 +27,16 @@ def follow_up(
     """In the order in which they are told.
 
     Args:
-        slurm_job_id: the allocation, None outside of one: nothing is queued then.
+        slurm_job_id: the allocation, None outside of one: nothing more is queued then.
         open_files: soft limit that commands return to, None to leave it.
         end_epoch: when everything is killed at the latest, seconds since 1970.
     """
     place = command_place(state, files, open_files, end_epoch)
-    if slurm_job_id is None:
-        return [Actions(place)]
     batch = BatchPlace(files.output, state.workflow_id, options.max_parallel_jobs)
+    if slurm_job_id is None:
+        # One that was submitted before may wait in the queue for what this run does.
+        queued = [Unneeded(NextAllocation(batch, "", None))] if state.allocations.queued else []
+        return [Actions(place), *queued]
     allocations = NextAllocation(batch, slurm_job_id, options.scheduler, options.auto_resubmit)
     chain = Chain(allocations, options.warning, runs_in(state.workflow, options.scheduler))
     return [Actions(place, allocations), chain, allocations, Unneeded(allocations)]

@@ -36,6 +36,8 @@ def place_jobs(machine: Machine, workflow: Workflow, options: RunOptions, say: S
             f"nobody knows the nodes of job {allocation.job_id}: SLURM_JOB_NODELIST is not set",
             "start torc-supervise in the batch script itself, or use execution_config.mode: direct",
         )
+    if workflow.resource_monitor.enabled:
+        say("warning: resource_monitor sees nothing in mode slurm: job steps run on other nodes")
     nodes = tuple(
         dataclasses.replace(
             node,

@@ -70,7 +70,7 @@ class StepSetup:
             *(self.srun, "--quiet", "--exact", f"--nodes={len(nodes)}", f"--nodelist={compress(nodes)}"),
             *(f"--ntasks={len(nodes)}", "--ntasks-per-node=1", f"--cpus-per-task={need.num_cpus}"),
             *(f"--job-name={name}", f"--chdir={self.directory}", "--export=ALL", "--input=all", "--mpi=none"),
-            *("--kill-on-bad-exit=0", "--wait=0", f"--cpu-bind={'cores' if self.cpu_bind else 'none'}"),
+            *("--kill-on-bad-exit=1", "--wait=0", f"--cpu-bind={'cores' if self.cpu_bind else 'none'}"),
         ]
         if self.counts_memory:
             argv.append(f"--mem={max(1, memory_bytes >> 10)}K")
