@@ -144,6 +144,7 @@ def test_p8_a_read_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch)
         return b""
 
     monkeypatch.setattr(marks, "_read", hang)
+    monkeypatch.setattr(marks, "PATIENCE", 0.02)
     assert marks.environment_block(process()) is None
     hangs.set()
 

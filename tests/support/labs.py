@@ -13,6 +13,7 @@ from typing import Protocol
 from support import waiting
 from support.fake_kernel import FakeKernel, Process
 from support.waiting import Fifo
+from torc_supervise.posix import marks
 from torc_supervise.posix.kernel import Kernel, RealKernel
 from torc_supervise.posix.marks import NONCE
 from torc_supervise.posix.subreaper import PR_SET_CHILD_SUBREAPER, become_subreaper
@@ -61,6 +62,9 @@ class RealLab:
         self._said = Fifo(directory / "said")
         self._started: set[int] = set()
         self._nonce = uuid.uuid4().hex
+        marks.PATIENCE = (
+            waiting.LIMIT
+        )  # on a busy machine a look would be refused, and nobody here looks again
 
     def start(self, *, marked: bool = True) -> int:
         mark = {NONCE: self._nonce, "TORC_JOB_ID": str(len(self._started))}
