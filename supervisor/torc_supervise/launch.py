@@ -10,7 +10,9 @@ from torc_supervise.environment import RunEnvironment
 from torc_supervise.machine.deadlines import WallTime
 from torc_supervise.machine.step_check import step_name
 from torc_supervise.posix import clock
+from torc_supervise.posix.cgroups import RunCgroup
 from torc_supervise.posix.kernel import Kernel
+from torc_supervise.posix.marks import NONCE
 from torc_supervise.posix.shell import command_line
 from torc_supervise.slurm.hostlist import compress
 from torc_supervise.slurm.steps import LEADER_NAME, LEADER_VALUE, StepSetup, leader_command
@@ -23,6 +25,8 @@ from torc_supervise.workflow.model import Job
 class Launcher:
     """``bash``: absolute path.  ``open_files``: soft limit that jobs return to, None to leave it.
 
+    ``nonce``: what the processes of this run carry and no others (``posix.marks``).  ``oom_score_adj``: how much sooner
+    than others the kernel ends them when memory is short, None to leave that.  ``cgroup``: of the run, if it has one.
     ``steps``: jobs are job steps, and what is started here is the leader of each.
     """
 
@@ -31,6 +35,9 @@ class Launcher:
     environment: RunEnvironment
     open_files: int | None = None
     steps: StepSetup | None = None
+    nonce: str = ""
+    oom_score_adj: int | None = None
+    cgroup: RunCgroup | None = None
 
     def move_end(self, wall: WallTime) -> None:
         """Jobs that are started from now on are told of this end."""
@@ -48,8 +55,12 @@ class Launcher:
         mode = job.stdio or self.environment.workflow.execution.stdio
         stdout, stderr = stdio_paths(self.files, mode, job.job_id, run_id, attempt_id)
         environment = self.environment.of(job, run_id, attempt_id, placement.gpus)
+        environment[NONCE] = self.nonce
         if self.steps is None:
-            argv = command_line(self.bash, command, stdout, stderr, os.getpid(), self.open_files)
+            cgroup = self.cgroup.job(str(job.job_id), str(attempt_id)).entrance if self.cgroup else None
+            argv = command_line(
+                self.bash, command, stdout, stderr, os.getpid(), self.open_files, self.oom_score_adj, cgroup
+            )
             return kernel.spawn(argv, environment)
         task: dict[str, object] = {
             "bash": self.bash,

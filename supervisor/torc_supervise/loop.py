@@ -24,6 +24,7 @@ from torc_supervise.machine.supervision import Do, NewEnd, Order, Say, Start, Su
 from torc_supervise.posix.clock import LONGEST_WAIT
 from torc_supervise.posix.escaped import end_escaped
 from torc_supervise.posix.kernel import Kernel
+from torc_supervise.posix.outsiders import Unreached
 from torc_supervise.posix.reap import LOOK_AGAIN_AFTER, NotNowError, Sweep
 from torc_supervise.posix.spawn import SpawnFailedError, SpawnRefusedError
 from torc_supervise.posix.wakeup import NUDGE, Wakeup
@@ -61,6 +62,7 @@ class Loop:
         self._selector = selectors.DefaultSelector()
         self.staff = Staff(self._selector, keeper, sampler, self._on_keeper, self._on_sampler, self._warn)
         self._watched: dict[int, int] = {}  # pid of a group member that is not our child -> its pidfd
+        self._unreached = Unreached(kernel.signal_outside, self._look_again_soon)
         self._may_start_more = True
         self._children_changed = False
         self._look_again_at = NEVER
@@ -90,6 +92,7 @@ class Loop:
         self._report_signals()
         supervision.tick()
         self._obey()
+        self._unreached.reach_some()
         self._start_some()
         self._replace_helpers()
         self.staff.flush()
@@ -101,8 +104,7 @@ class Loop:
         grace = 0.0 if ending is not None and ending.hurried else min(LEFTOVER_GRACE, left / 4)
         signum = signal.Signals[self._supervision.state.workflow.execution.termination_signal]
         if count := end_escaped(self._kernel, signum, grace, self._wait):
-            noun = "process" if count == 1 else "processes"
-            self._warn("escaped", f"{count} {noun} had left the group of their job and were ended")
+            self._warn("escaped", f"ended processes of no job that still ran: {count}")
             self._obey()
 
     def _wait(self, until: float) -> list[int]:
@@ -152,7 +154,7 @@ class Loop:
 
     def _timeout(self) -> float | None:
         holding = self._holding
-        if self._may_start_more or (self._children_changed and not holding):
+        if self._may_start_more or self._unreached or (self._children_changed and not holding):
             return 0.0
         look = self._hold_until if holding else self._look_again_at
         deadline = min(self._supervision.next_deadline, look, self.staff.due)
@@ -285,7 +287,7 @@ class Loop:
         draining = set(supervision.draining()) if sweep.members else set()
         for pgid, exit_ in sweep.exited:
             if pgid in supervision.groups:
-                supervision.on_leader_exited(pgid, exit_, len(sweep.members[pgid]))
+                supervision.on_leader_exited(pgid, exit_, len(sweep.members[pgid]), sweep.num_escaped(pgid))
             else:  # abandoned twice over; nobody's business any more
                 self._kernel.collect(pgid)
         for pgid in draining:
@@ -346,12 +348,13 @@ class Loop:
         match action:
             case a.SignalGroup(pgid=pgid, signum=signum):
                 self._kernel.signal_group(pgid, signum)
+                self._unreached.note(pgid, signum)
             case a.SignalLeader(pid=pid, signum=signum):
                 self._kernel.signal_process(pid, signum)
             case a.Reap(pid=pid):
                 usage = self._kernel.collect(pid)
-                if self.staff.sampler is not None:
-                    self.staff.sampler.forget(job_id)
+                self._unreached.forget(pid)
+                self.staff.forget(job_id)
                 self._supervision.on_reaped(job_id, usage)
             case a.Verify(outcome=outcome):
                 job = self._supervision.state.job(job_id)
@@ -380,10 +383,7 @@ class Loop:
             supervision.on_spawn_failed(job.job_id, error.errno, str(error))
         else:
             supervision.on_spawned(job.job_id, pid)
-            if self.staff.sampler is not None:
-                self.staff.sampler.watch(job, pid)
-
-    # -- helpers --------------------------------------------------------------------------------------------
+            self.staff.watch(job, pid)
 
     def _replace_helpers(self) -> None:
         self.staff.replace_if_due(self._kernel.monotonic(), self._supervision.state, self.fds)

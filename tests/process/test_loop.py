@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from support import waiting
-from support.fake_kernel import FakeKernel, ignore
+from support.fake_kernel import SUPERVISOR, FakeKernel, Process, ignore
 from support.supervised import job, workflow_of
 from torc_supervise.environment import RunEnvironment
 from torc_supervise.helpers import chores
@@ -28,11 +28,11 @@ from torc_supervise.machine import records as r
 from torc_supervise.machine.deadlines import WallTime
 from torc_supervise.machine.errands import Answer, Desk, Errand
 from torc_supervise.machine.phases import NEVER
-from torc_supervise.machine.step import LEFTOVER_GRACE
+from torc_supervise.machine.step import LEFTOVER_GRACE, UNKILLABLE_AFTER
 from torc_supervise.machine.supervision import Supervision
 from torc_supervise.operations.opened import create_workflow
 from torc_supervise.operations.reinitialize import first_record
-from torc_supervise.posix import clock, escaped
+from torc_supervise.posix import clock
 from torc_supervise.posix.kernel import Kernel, RealKernel
 from torc_supervise.posix.reap import NotNowError, Sweep
 from torc_supervise.posix.wakeup import Wakeup
@@ -281,9 +281,8 @@ def test_p11_an_exit_that_cannot_be_looked_at_now_is_seen_soon(bare: Callable[..
     assert fake.refusals == 0
 
 
-@pytest.mark.parametrize("end", [NEVER, 1002.0])
-def test_p5_a_deaf_escaped_process_is_asked_once_and_killed_after_a_short_grace(
-    bare: Callable[..., Bare], end: float
+def test_p5_a_deaf_process_outside_of_its_jobs_group_is_asked_once_and_killed_after_a_short_grace(
+    bare: Callable[..., Bare],
 ) -> None:
     fake = FakeKernel()
     it = bare(workflow_of(job("short", "true"), termination_signal="SIGUSR1"), fake)
@@ -294,6 +293,31 @@ def test_p5_a_deaf_escaped_process_is_asked_once_and_killed_after_a_short_grace(
     fake.setsid(away)
     fake.handle(away, signal.SIGUSR1, ignore)
     fake.exit(leader)
+    while not it.supervision.done:
+        it.loop.turn()
+    assert [(pid, signum) for _, pid, signum in fake.sent if pid > 0] == [
+        (away, signal.SIGUSR1),
+        (away, signal.SIGCONT),
+        (away, signal.SIGKILL),
+    ]
+    asked, _, killed = (at for at, pid, _ in fake.sent if pid > 0)
+    assert killed - asked == LEFTOVER_GRACE
+    result = it.opened.state.results[1][1]
+    assert (result.status, result.ended, result.return_code) == ("completed", "exited", 0)
+
+
+@pytest.mark.parametrize("end", [NEVER, 1002.0])
+def test_p5_a_deaf_process_of_no_job_is_asked_once_and_killed_when_the_run_ends(
+    bare: Callable[..., Bare], end: float
+) -> None:
+    fake = FakeKernel()
+    it = bare(workflow_of(job("short", "true"), termination_signal="SIGUSR1"), fake)
+    play(it, fake)
+    it.loop.turn()
+    fake.exit(next(iter(fake.processes)))
+    away = 200
+    fake.processes[away] = Process(away, SUPERVISOR, away, away, fake.monotonic(), leader=99)
+    fake.handle(away, signal.SIGUSR1, ignore)
     if end < NEVER:
         it.supervision.move_end(WallTime(end))
     it.loop.run()
@@ -320,7 +344,7 @@ def test_p12_an_escaped_process_that_cannot_be_killed_does_not_keep_the_loop(
     fake.exit(leader)
     begun = fake.monotonic()
     it.loop.run()
-    assert fake.monotonic() - begun == pytest.approx(LEFTOVER_GRACE + escaped.LIMIT)
+    assert fake.monotonic() - begun == pytest.approx(LEFTOVER_GRACE + UNKILLABLE_AFTER)
 
 
 def test_samplers_that_die_at_once_are_given_up(bare: Callable[..., Bare]) -> None:

@@ -4,6 +4,7 @@ SETUP.json: ``{"output": DIR, "workflow": Workflow.to_dict() or null, "options":
 ``"fault"``: a path; as soon as a file is there, the loop raises at the end of a turn, as a bug in it would.
 ``"hung_disk"``: path of a FIFO; as soon as it is there, every fsync waits until somebody opens it for writing.
 ``"no_keepers"``: a path; as long as a file is there, every new keeper dies before it has done anything.
+``"cgroups"``: whether jobs may get cgroups of their own.
 Without a workflow the newest one in DIR is opened again: run once more with ``resume``, else only opened, which
 records what a dead supervisor left.  The last line on stdout is the report, as JSON.
 """
@@ -23,6 +24,7 @@ from torc_supervise.operations import opened as o
 from torc_supervise.operations.reinitialize import first_record, plan_reinitialize, reinitialize
 from torc_supervise.operations.run import run
 from torc_supervise.operations.surroundings import RunOptions, survey
+from torc_supervise.posix import cgroups
 from torc_supervise.store.layout import find
 from torc_supervise.workflow.model import Workflow
 
@@ -73,6 +75,8 @@ def main(path: str) -> int:
         plant(setup["fault"])
         plant_in_keepers(setup["no_keepers"])
         plant_in_disk(setup["hung_disk"])
+    if not setup["cgroups"]:
+        cgroups.make = lambda nonce: None
     options = RunOptions(**setup["options"])
     if setup["workflow"] is not None:
         workflow = Workflow.from_dict(setup["workflow"])

@@ -49,11 +49,13 @@ class Bench:
         environment: dict[str, str] | None = None,
         output: Path | None = None,
         before: str = "",
+        cgroups: bool = False,
         **options: Any,
     ) -> Supervisor:
         """Run these jobs; without jobs and workflow, open what is in the output directory.
 
         Args:
+            cgroups: let each job have one where that is possible, as it is in earnest.
             before: what a batch script does before it execs the supervisor.
         """
         if jobs or workflow is not None:
@@ -66,6 +68,7 @@ class Bench:
             "workflow": workflow.to_dict() if workflow is not None else None,
             "options": options,
             "resume": resume,
+            "cgroups": cgroups,
             "fault": str(self.directory / "fault"),
             "hung_disk": str(self.directory / "hung_disk"),
             "no_keepers": str(self.directory / "no_keepers"),

@@ -11,6 +11,7 @@ from torc_supervise.helpers.last_resort import KEEPERS_IN_A_ROW
 from torc_supervise.helpers.link import KeeperLink, Replacement, SamplerLink
 from torc_supervise.machine.phases import NEVER
 from torc_supervise.machine.state import WorkflowState
+from torc_supervise.workflow.model import Job, JobId
 
 SAMPLERS_IN_A_ROW = 5
 """Samplers that may die without having seen anything until no other one is tried."""
@@ -80,6 +81,16 @@ class Staff:
 
     def sampler_worked(self) -> None:
         self._new_sampler.worked()
+
+    def watch(self, job: Job, pid: int) -> None:
+        """A job has a process; the sampler looks at it, where there is one."""
+        if self.sampler is not None:
+            self.sampler.watch(job, pid)
+
+    def forget(self, job_id: JobId) -> None:
+        """The job is over."""
+        if self.sampler is not None:
+            self.sampler.forget(job_id)
 
     def channels(self) -> list[Channel]:
         links = [self.keeper.channel] + ([self.sampler.channel] if self.sampler else [])

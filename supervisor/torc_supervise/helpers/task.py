@@ -32,6 +32,8 @@ from torc_supervise.machine.step import LEFTOVER_GRACE, step
 from torc_supervise.posix.clock import LONGEST_WAIT
 from torc_supervise.posix.escaped import end_escaped
 from torc_supervise.posix.kernel import RealKernel
+from torc_supervise.posix.marks import NONCE
+from torc_supervise.posix.outsiders import Unreached
 from torc_supervise.posix.reap import LOOK_AGAIN_AFTER, NotNowError, Sweep
 from torc_supervise.posix.shell import command_line
 from torc_supervise.posix.spawn import SpawnFailedError, SpawnRefusedError
@@ -97,6 +99,7 @@ class Attendant:
         self._watched: dict[int, int] = {}  # pid -> pidfd
         self._look_again_at = p.NEVER
         self._children_changed = False
+        self._unreached = Unreached(kernel.signal_outside, self._look_soon)
         self._sent: set[int] = set()
         self._told_at = -TOLD_LATELY  # when Slurm itself sent SIGTERM
         self.outcome: p.Outcome | None = None
@@ -147,6 +150,7 @@ class Attendant:
             os.close(self._watched.pop(pid))
         if self._children_changed or ended or time.monotonic() >= self._look_again_at:
             self._look(again=bool(ended))
+        self._unreached.reach_some()
         return ()
 
     def _obey(self) -> None:
@@ -175,8 +179,17 @@ class Attendant:
         if self._leader_only:
             self._kernel.signal_process(self._pgid, signum)
         else:
-            self._kernel.signal_group(self._pgid, signum)
+            self._signal_group(self._pgid, signum)
         self._kernel.signal_group(self._pgid, signal.SIGCONT)
+
+    def _signal_group(self, pgid: int, signum: int) -> None:
+        """And what has left it."""
+        self._kernel.signal_group(pgid, signum)
+        self._unreached.note(pgid, signum)
+        self._unreached.reach_some()
+
+    def _look_soon(self) -> None:
+        self._look_again_at = time.monotonic() + LOOK_AGAIN_AFTER
 
     def _ask(self, signum: int) -> None:
         """The job is to end: it has its grace even if its leader goes first (P4); the supervisor knows how long."""
@@ -197,14 +210,14 @@ class Attendant:
                 sweep.members.update(members.members)
                 sweep.strangers.update(members.strangers)
         except NotNowError:
-            self._look_again_at = time.monotonic() + LOOK_AGAIN_AFTER
+            self._look_soon()
             return
         self._report(sweep)
 
     def _report(self, sweep: Sweep) -> None:
         gone = p.leader_gone(self._phase)
         for pgid, exit_ in sweep.exited:
-            self._feed(e.LeaderExited(exit_, len(sweep.members[pgid])))
+            self._feed(e.LeaderExited(exit_, len(sweep.members[pgid]), sweep.num_escaped(pgid)))
         if gone and self._pgid in sweep.members:
             self._feed(e.GroupChanged(len(sweep.members[self._pgid])))
         for pid in sweep.strangers - self._watched.keys():
@@ -219,7 +232,7 @@ class Attendant:
         for action in actions:
             match action:
                 case a.SignalGroup(pgid=pgid, signum=signum):
-                    self._kernel.signal_group(pgid, signum)
+                    self._signal_group(pgid, signum)
                 case a.SignalLeader(pid=pid, signum=signum):
                     self._kernel.signal_process(pid, signum)
                 case a.Reap(pid=pid):
@@ -291,7 +304,9 @@ def hold_node(orders: Orders, job: Mapping[str, Any]) -> None:
 def hunt(job: Mapping[str, Any]) -> None:
     """Kill what carries the job's marks: tasks of an srun of its own are nobody's children here."""
     own = job["environment"]
-    found = marks(own["TORC_OUTPUT_DIR"], int(own["TORC_WORKFLOW_ID"]), int(own["TORC_RUN_ID"]))
+    found = marks(
+        own["TORC_OUTPUT_DIR"], int(own["TORC_WORKFLOW_ID"]), int(own["TORC_RUN_ID"]), own.get(NONCE)
+    )
     Hunt([*found, job_mark(int(own["TORC_JOB_ID"]))], [b"TORC_STEP_LEADER=1"], HUNT_FOR).finish()
 
 

@@ -36,18 +36,21 @@ class SpawnFailed:
 
 @dataclass(frozen=True, slots=True)
 class LeaderExited:
-    """The leader is a zombie that nobody has collected; ``members`` of its group are still alive.
+    """The leader is a zombie that nobody has collected; ``members`` of its job are still alive, ``escaped`` of these
+    outside of its group.
+
 
     ``exit``: None where the leader stood for a job step and nobody knows how that ended.
     """
 
     exit: Exit | None
     members: int
+    escaped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class GroupChanged:
-    """The leader was gone before; now ``members`` of its group are alive."""
+    """The leader was gone before; now ``members`` of its job are alive, in its group or not."""
 
     members: int
 

@@ -163,3 +163,8 @@ def memory_text(job: Job, used: int) -> str:
 
 def leftovers_text(job: Job, members: int) -> str:
     return f"job '{job.name}' exited and left {members} {'process' if members == 1 else 'processes'} behind"
+
+
+def escaped_text(job: Job, processes: int) -> str:
+    what = "process that has" if processes == 1 else "processes that have"
+    return f"job '{job.name}' left {processes} {what} left its process group: ended with it"

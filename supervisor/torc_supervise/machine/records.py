@@ -61,6 +61,8 @@ class RunStarted:
     nodes: tuple[str, ...] | None = None  # of the allocation, where there is one
     scheduler: str | None = None  # the slurm_schedulers entry that the allocation was asked for by
     auto_resubmit: int | None = None  # how many further allocations it may queue by itself
+    nonce: str | None = None  # TORC_RUN_NONCE of its jobs
+    cgroup: str | None = None  # directory with a cgroup for each job, where we could make one
 
 
 @dataclass(frozen=True, slots=True)

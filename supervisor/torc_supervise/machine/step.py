@@ -174,16 +174,18 @@ def _running_exited(phase: p.Running, event: e.LeaderExited, now: float) -> Step
     if event.members == 0:
         return _reap(phase, p.Outcome(event.exit, now))
     kill_at = min(now + LEFTOVER_GRACE, phase.ask_kill_at)  # gone before the allocation is
-    lingering = p.Lingering(phase.policy, phase.pgid, phase.started, event.exit, event.members, kill_at)
+    left = event.members - event.escaped
+    note = a.NoteLeftovers(left, event.escaped)
+    lingering = p.Lingering(phase.policy, phase.pgid, phase.started, event.exit, left, kill_at)
     signum = phase.policy.termination_signal
     if signum == SIGKILL:
         killed, actions = _kill_leftovers(lingering, now)
-        return killed, (*actions, a.NoteLeftovers(event.members))
+        return killed, (*actions, note)
     return lingering, (
         a.SignalGroup(phase.pgid, signum),
         a.SignalGroup(phase.pgid, SIGCONT),
         a.NoteSignal(phase.pgid, signum, StopReason.LEFTOVER),
-        a.NoteLeftovers(event.members),
+        note,
     )
 
 
@@ -193,8 +195,9 @@ def _stopping_exited(phase: p.Terminating | p.Killing, event: e.LeaderExited, no
         # Race: it exited by itself, unseen, before SIGKILL went out.  A process that SIGKILL ended never has an exit
         # code, and nothing else is left of the group: it ended within its grace, with a code of its own.
         return _reap(phase, p.Outcome(event.exit, now, phase.why))
-    known = replace(phase, exit=event.exit, leftovers=event.members)
-    return _stopping_changed(known, e.GroupChanged(event.members), now)
+    known = replace(phase, exit=event.exit, leftovers=event.members - event.escaped)
+    stopping, actions = _stopping_changed(known, e.GroupChanged(event.members), now)
+    return stopping, (*actions, a.NoteLeftovers(0, event.escaped)) if event.escaped else actions
 
 
 def _stopping_changed(phase: p.Terminating | p.Killing, event: e.GroupChanged, now: float) -> Step:

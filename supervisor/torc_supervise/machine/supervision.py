@@ -131,8 +131,8 @@ class Supervision:
             self.warn("not_enough_time", o.not_started_text([self.state.job(job_id) for job_id in left]))
         self.write(record)
 
-    def on_leader_exited(self, pgid: int, exit_: Exit | None, members: int) -> None:
-        self._feed(self.groups[pgid], e.LeaderExited(exit_, members))
+    def on_leader_exited(self, pgid: int, exit_: Exit | None, members: int, escaped: int = 0) -> None:
+        self._feed(self.groups[pgid], e.LeaderExited(exit_, members, escaped))
 
     def on_group_changed(self, pgid: int, members: int) -> None:
         self._feed(self.groups[pgid], e.GroupChanged(members))
@@ -363,8 +363,8 @@ class Supervision:
             case a.NoteSignal(pgid=pgid, signum=signum, why=why):
                 attempt = state.attempt[job_id]
                 self.write(r.JobSignaled(state.run_id, job_id, attempt, pgid, signal_name(signum), why.value))
-            case a.NoteLeftovers(members=members):
-                self.warn("leftovers", o.leftovers_text(state.job(job_id), members), job_id)
+            case a.NoteLeftovers(members=members, escaped=escaped):
+                self._books.left_behind(job_id, members, escaped)
             case a.RecordResult(outcome=outcome, started=started, verified=verified):
                 self._books.result(job_id, outcome, started, verified, end_known=self._limits.wall.known)
             case a.RecordFailedStart(message=message):

@@ -7,6 +7,7 @@ import copy
 import dataclasses
 import gc
 import os
+import secrets
 import time
 from dataclasses import dataclass
 
@@ -31,7 +32,8 @@ from torc_supervise.operations.follow_up import follow_up
 from torc_supervise.operations.opened import OpenWorkflow
 from torc_supervise.operations.surroundings import Machine, RunOptions, Say, warn_of_other_nodes
 from torc_supervise.operations.without_keeper import jobs_ended, write_without_keeper
-from torc_supervise.posix import clock, descriptors, host, procfs
+from torc_supervise.posix import cgroups, clock, descriptors, host, memory, procfs
+from torc_supervise.posix.cgroups import RunCgroup
 from torc_supervise.posix.kernel import Kernel, RealKernel
 from torc_supervise.posix.shell import find_bash
 from torc_supervise.posix.spawn import keep_descriptors_from_children
@@ -126,7 +128,10 @@ def run(opened: OpenWorkflow, options: RunOptions, machine: Machine, say: Say) -
             end_epoch - wall.headroom if end_epoch is not None else None,
             wall.grace_scale,
         )
-        launcher = Launcher(bash, opened.files, environment, open_files, machine.steps)
+        nonce = secrets.token_hex(8)
+        real.cgroup = cgroup = cgroups.make(nonce) if machine.steps is None else None
+        adjust = memory.jobs_oom_score_adj()
+        launcher = Launcher(bash, opened.files, environment, open_files, machine.steps, nonce, adjust, cgroup)
         with (
             Wakeup(continued=machine.allocation is not None) as wakeup,
             contextlib.closing(
@@ -143,8 +148,10 @@ def run(opened: OpenWorkflow, options: RunOptions, machine: Machine, say: Say) -
             jobs_ended(supervision, keeper, opened.files.output),
         ):
             supervision.at(clock.monotonic(), clock.wall())
-            supervision.begin(_run_started(opened, options, machine, end_epoch, keeper.pid))
+            supervision.begin(_run_started(opened, options, machine, end_epoch, keeper.pid, nonce, cgroup))
             loop.run()
+            if cgroup is not None:
+                cgroup.remove()
             final = supervision.outcome()
             supervision.end(r.RunEnded(state.run_id, final.value, EXIT_CODES[final]))
             loop.write_now()
@@ -224,7 +231,13 @@ def _start_sampler(workflow: Workflow, close: list[int], kernel: RealKernel) -> 
 
 
 def _run_started(
-    opened: OpenWorkflow, options: RunOptions, machine: Machine, end_epoch: float | None, keeper_pid: int
+    opened: OpenWorkflow,
+    options: RunOptions,
+    machine: Machine,
+    end_epoch: float | None,
+    keeper_pid: int,
+    nonce: str,
+    cgroup: RunCgroup | None,
 ) -> r.RunStarted:
     capacity, allocation = machine.capacity, machine.allocation
     return r.RunStarted(
@@ -244,6 +257,8 @@ def _run_started(
         nodes=(allocation.nodes or None) if allocation is not None else None,
         scheduler=options.scheduler,
         auto_resubmit=options.auto_resubmit or None,
+        nonce=nonce,
+        cgroup=cgroup.directory if cgroup is not None else None,
     )
 
 

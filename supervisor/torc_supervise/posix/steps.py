@@ -43,7 +43,6 @@ class StepKernel:
         self._lifeline, self._held = os.pipe()
         self.signal_process = kernel.signal_process
         self.signal_group = signal_step
-        self.look_again = kernel.look_again
         self.escaped = kernel.escaped
         self.watch = kernel.watch
         self.monotonic = kernel.monotonic
@@ -53,14 +52,28 @@ class StepKernel:
         return self._kernel.spawn(argv, environment, self._lifeline)
 
     def sweep(self) -> Sweep:
-        found = self._kernel.sweep()
+        found = _without_escaped(self._kernel.sweep())
         found.exited = [(pid, _known(exit_)) for pid, exit_ in found.exited]
         return found
+
+    def look_again(self) -> Sweep:
+        return _without_escaped(self._kernel.look_again())
+
+    def signal_outside(self, signals: Mapping[int, int]) -> None:
+        """An srun that gets SIGTERM kills its task at once: it is its leader's business."""
 
     def collect(self, pid: int) -> Usage | None:
         """What leader and srun have used is nobody's business."""
         self._kernel.collect(pid)
         return None
+
+
+def _without_escaped(found: Sweep) -> Sweep:
+    """An srun that has lost its leader ends by itself; what is left when the run ends is ended then."""
+    for leader, pids in found.escaped.items():
+        found.members[leader] = [pid for pid in found.members[leader] if pid not in pids]
+    found.escaped = {}
+    return found
 
 
 def _known(exit_: Exit | None) -> Exit | None:
