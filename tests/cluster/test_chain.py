@@ -22,16 +22,18 @@ execution_config: {{sigterm_lead_seconds: {lead}, sigkill_headroom_seconds: 5}}
 jobs:
 """
 
+# Where Slurm tracks processes one by one, scancel signals each of them, in any order and besides us: so the handler
+# starts no process, and the job goes on when its sleep was signalled and it was not yet.
 COUNTS = """\
   - name: counts
     supports_termination: true
     checkpoint: count
     command: |
       n=$(cat count 2>/dev/null || echo 0)
-      trap 'echo $((n + 1)) >count.new; mv count.new count; exit 0' TERM
+      trap 'echo $((n + 1)) >count; exit 0' TERM
       echo "at $n" >said
       if [ "$n" -ge {target} ]; then exit 0; fi
-      sleep 1000 & wait
+      while :; do sleep 1000 & wait $!; done
 """
 
 FORGETS = """\
@@ -41,7 +43,7 @@ FORGETS = """\
     command: |
       echo "at 0" >said
       trap 'exit 0' TERM
-      sleep 1000 & wait
+      while :; do sleep 1000 & wait $!; done
 """
 
 

@@ -174,7 +174,7 @@ def test_without_a_controller_status_answers_all_the_same_and_nobody_decides_any
     outside: Outside,
 ) -> None:
     outside.create(job("long", SLEEPS))
-    job_id = outside.submit()
+    job_id = outside.submit(hurried=True)
     outside.bench.said.expect(starting_with="ready")
     outside.wait_for("job_started")
     outside.cluster.stop_controller()
@@ -260,6 +260,8 @@ def test_jobs_of_an_allocation_that_vanished_are_lost_and_ready_afterwards(outsi
     outside.wait_for("job_started")
     assert "the workflow belongs to" in outside.run("sync-status", "1")
     ours = [x.pid for x in outside.cluster.leftovers() if x.name() not in ("slurmstepd", "slurmd")]
+    for pid in ours:
+        os.kill(pid, signal.SIGSTOP)  # so that none can react to the end of another
     waiting.kill_all(ours)
     outside.cluster.wait_for_end(job_id)
     head = outside.status()

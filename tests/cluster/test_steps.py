@@ -115,7 +115,7 @@ def test_nine_jobs_of_four_cpus_run_three_at_a_time_on_three_nodes(allocation: A
 
 def test_a_two_node_job_gets_two_nodes_and_may_start_steps_on_them(allocation: Allocation) -> None:
     command = (
-        "echo $TORC_NODELIST $TORC_NUM_NODES; srun --nodelist=$TORC_NODELIST --nodes=2 --ntasks=4 hostname"
+        "echo $TORC_NODELIST $TORC_NUM_NODES; srun --nodelist=$TORC_NODELIST --ntasks-per-node=2 hostname"
     )
     allocation.submit([job("mpi", command, cpus=4, nodes=2), saving("beside", cpus=4)])
     begun = allocation.ready(1)
@@ -211,6 +211,41 @@ def test_scancel_of_one_step_ends_that_job_alone_and_it_runs_again(allocation: A
     }
     assert results["gone"]["why"] == "step_lost"
     assert "CANCELLED" in allocation.stderr(1)
+
+
+def test_a_step_whose_srun_was_killed_is_canceled_through_slurm(allocation: Allocation) -> None:
+    """Control: without that its task goes on, because an srun that is killed with its helper closes nothing."""
+    allocation.submit([saving("orphan", cpus=4), saving("other", cpus=4)])
+    begun = allocation.ready(2)
+    (started,) = [r for r in allocation.records() if r["event"] == "job_started" and r["job_id"] == 1]
+    (srun,) = psutil.Process(started["pid"]).children()
+    os.killpg(srun.pid, signal.SIGKILL)
+    wait_for_end(begun["orphan"][1])
+    os.kill(begun["other"][1], signal.SIGTERM)
+    results = allocation.end()
+    assert {name: (r["status"], r["ended"]) for name, r in results.items()} == {
+        "orphan": ("terminated", "lost"),
+        "other": ("completed", "exited"),
+    }
+    allocation.nothing_is_left()
+
+
+def test_a_node_that_goes_down_costs_its_own_jobs_alone(allocation: Allocation) -> None:
+    """With --no-kill; otherwise Slurm ends the whole allocation."""
+    allocation.submit([saving(name, cpus=4) for name in ("a", "b")], "--no-kill", "--no-requeue")
+    begun = allocation.ready(2)
+    down = next(name for name, (node, _) in begun.items() if node == "node2")
+    other = next(name for name in begun if name != down)
+    allocation.cluster.crash("node2")
+    allocation.cluster.wait(
+        lambda: [r for r in allocation.records() if r["event"] == "job_ended"], "no result"
+    )
+    os.kill(begun[other][1], signal.SIGTERM)
+    results = allocation.end()
+    assert {name: (r["status"], r["ended"]) for name, r in results.items()} == {
+        down: ("terminated", "lost"),
+        other: ("completed", "exited"),
+    }
 
 
 def test_scancel_of_the_allocation_leaves_nothing_and_no_job_counts_as_done(allocation: Allocation) -> None:

@@ -640,6 +640,17 @@ def test_a_signal_that_turns_out_to_be_a_cancel_is_recorded_as_one(program: Prog
     assert [name for _, name in world.signals(1)].count("SIGTERM") == 1, "and nobody is asked twice"
 
 
+def test_who_has_lost_the_workflow_to_another_supervisor_asks_its_jobs_to_end_once() -> None:
+    world = World(job(1), job(2, supports_termination=False), programs={1: SAVES, 2: DEAF}).until(1.0)
+    for _ in range(2):
+        world.supervision.on_owner_changed("'torc-supervise run' (pid 1 on node2)")
+    world.finish()
+    assert [name for _, name in world.signals(1)] == ["SIGTERM", "SIGCONT"]
+    assert [name for _, name in world.signals(2)] == ["SIGKILL"]
+    assert [world.result(j).why for j in (1, 2)] == ["owner_changed", "owner_changed"]
+    assert "the workflow belongs to 'torc-supervise run' (pid 1 on node2) now" in world.said[0]
+
+
 def test_a_cancel_after_a_signal_leaves_alone_what_a_limit_has_ended() -> None:
     limited = job(1, requirements=Requirements(runtime_seconds=5.0))
     world = World(limited, job(2), programs={1: DEAF, 2: SAVES}).until(6.0)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -83,9 +85,22 @@ def test_the_script_reads_like_this() -> None:
         "#SBATCH --signal=B:TERM@60",
         f'# torc-supervise: {{"name": "{script.name}", "scheduler": "the \'gpu\' one", "auto_resubmit": 3}}',
         "",
+        "trap '' TERM INT USR1 USR2  # until the supervisor listens; it knows the end by itself",
         f"exec {shlex.quote(sys.executable)} -P -m torc_supervise_cli run 7 --output-dir /out --scheduler "
         "'the '\"'\"'gpu'\"'\"' one' --warned-by B:TERM@60 --auto-resubmit 3 --max-parallel-jobs 2",
     ]
+
+
+@pytest.mark.parametrize(("trapped", "code"), [(True, 0), (False, -signal.SIGTERM)])
+def test_an_early_signal_does_not_end_it(tmp_path: Path, trapped: bool, code: int) -> None:
+    """In place of the supervisor a program that gets the signal before it has a handler; and without the trap."""
+    *lines, command = make().text.splitlines()
+    assert command.startswith("exec ")
+    early = [sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGTERM)"]
+    script = [line for line in lines if trapped or not line.startswith("trap")]
+    path = tmp_path / "script.sh"
+    path.write_text("\n".join([*script, f"exec {shlex.join(early)}\n"]))
+    assert subprocess.run(["bash", str(path)], check=False).returncode == code
 
 
 def test_the_same_is_written_twice_but_for_the_name() -> None:

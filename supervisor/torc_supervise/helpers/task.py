@@ -275,6 +275,7 @@ def environment_of(job: Mapping[str, Any]) -> dict[str, str]:
     (SLURM_OVERLAP), or they would wait for ever for resources that their own step holds.
     """
     given = {name: value for name, value in os.environ.items() if not name.startswith(_OF_THIS_STEP)}
+    given |= dict.fromkeys(("SLURM_NNODES", "SLURM_JOB_NUM_NODES"), str(job["nodes"]))
     given["SLURM_OVERLAP"] = "1"
     given["SLURM_TASKS_PER_NODE"] = str(job["cpus"]) + (f"(x{job['nodes']})" if job["nodes"] > 1 else "")
     return {**given, **job["environment"]}

@@ -6,11 +6,12 @@ Queueing for a day to be told so by the supervisor is what this avoids.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from torc_supervise.capacity import gib
 from torc_supervise.errors import TorcError
 from torc_supervise.machine import deadlines
-from torc_supervise.scheduler import gib
+from torc_supervise.machine.limits import execution_of_steps
 from torc_supervise.slurm.commands import SlurmError
 from torc_supervise.slurm.options import AllocationOptions
 from torc_supervise.slurm.partitions import Partition, partitions
@@ -60,6 +61,7 @@ def check_allocations(
         findings += _check_nodes(workflow, one, room)
         fitting.update(job.job_id for job in one.jobs if _why_not(job, one, room) is None)
         findings += _listed(one, _long_runtimes(one, room), is_error=False)
+        findings += _listed(one, _spanning(workflow, one), is_error=True)
     told: set[int] = set()
     for one in asked:
         room = room_of(one.options)
@@ -127,6 +129,8 @@ def _check_signal(workflow: Workflow, one: Asked, room: Room) -> Iterator[Findin
     if spec is None or room.seconds is None:
         return
     lead = parse_signal_spec(spec).seconds
+    if workflow.execution.mode != "direct":
+        workflow = replace(workflow, execution=execution_of_steps(workflow.execution))
     longest = deadlines.longest_grace(workflow)
     wall = deadlines.fit(0.0, room.seconds, workflow.execution.sigkill_headroom_seconds, longest)
     needed = wall.headroom + longest * wall.grace_scale
@@ -144,6 +148,17 @@ def _check_nodes(workflow: Workflow, one: Asked, room: Room) -> Iterator[Finding
             f"{_of(one)}: execution_config.mode is direct, so only the first of its {room.nodes} nodes is used; "
             "with mode: slurm jobs run on all of them"
         )
+
+
+def _spanning(workflow: Workflow, one: Asked) -> list[str]:
+    """Jobs of several nodes where jobs are processes of one."""
+    if workflow.execution.mode != "direct" or one.counts_jobs:
+        return []
+    return [
+        f"job '{job.name}' needs {job.requirements.num_nodes} nodes, which takes execution_config.mode: slurm"
+        for job in one.jobs
+        if job.requirements.num_nodes > 1
+    ]
 
 
 def _why_not(job: Job, one: Asked, room: Room) -> str | None:

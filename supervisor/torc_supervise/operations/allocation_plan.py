@@ -115,7 +115,8 @@ def jobs_of(workflow: Workflow, scheduler: SlurmScheduler, left: Iterable[Job]) 
 
 def _asked(workflow: Workflow, one: Wanted, left: Iterable[Job]) -> Asked:
     own = jobs_of(workflow, one.scheduler, left)
-    counts_jobs = one.settings.max_parallel_jobs is not None
+    # Of job steps Slurm itself counts the amounts, whatever the number of jobs.
+    counts_jobs = one.settings.max_parallel_jobs is not None and workflow.execution.mode == "direct"
     return Asked(one.scheduler, allocation_options(workflow, one.scheduler, own), own, counts_jobs)
 
 

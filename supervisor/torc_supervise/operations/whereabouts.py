@@ -29,7 +29,7 @@ started again, and the supervisor on record is from before."""
 
 GONE = "gone"
 _OPEN = ("queued", "running")
-_WORK_LEFT = ("ready", "terminated", "running", "terminating")
+_WORK_LEFT = ("ready", "terminated")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,8 @@ class Whereabouts:
 def wanted(head: dict[str, Any]) -> list[str]:
     """Ids of allocations that may still be something, from the head of a status document.
 
-    The newest one is asked for as long as work is left, even if its supervisor has ended: Slurm may have requeued it.
+    The newest one is asked for while work is left and nobody does it, even if its supervisor has ended: Slurm may have
+    requeued it.
     """
     rows = head.get("allocations") or []
     supervisor = head.get("supervisor") or {}

@@ -115,10 +115,18 @@ def make_script(
         *(_line(option, options) for option in (*_ours(files, directory, name, options), *options.options)),
         _MARK + json.dumps(facts),
         "",
+        *_EARLY_SIGNALS,
         f"exec {_command(files, scheduler.name, options.warned_by, settings)}",
         "",
     ]
     return BatchScript(path, name, scheduler.name, "\n".join(lines), options, settings)
+
+
+# Slurm's warning may come up to 60 s early, in a short allocation before Python has begun, and would end it.  Ignored
+# until the supervisor listens, it is lost; but the supervisor knows the end of its allocation and acts by itself.
+# HUP is not among them: the supervisor would take it for nohup's.
+# Test: test_batch.py::test_an_early_signal_does_not_end_it.
+_EARLY_SIGNALS = ("trap '' TERM INT USR1 USR2  # until the supervisor listens; it knows the end by itself",)
 
 
 def existing_scripts(files: WorkflowFiles) -> list[str]:

@@ -75,10 +75,10 @@ class Lock:
         somebody who took it over and has left again without a word; it is put back, so that who comes is refused.
         """
         try:
-            text = _read(self._path)
+            text = _read_at_once(self._path)
             if text is None:
                 self._put_back()
-                text = _read(self._path)
+                text = _read_at_once(self._path)
         except OSError:
             return None
         holder = None if text is None else _parse(text)
@@ -176,6 +176,16 @@ def _read(path: str) -> bytes | None:
             return file.read()
     except FileNotFoundError:
         return None
+
+
+def _read_at_once(path: str) -> bytes | None:
+    """As :func:`_read`; of something that is no file and would make us wait (a FIFO), nothing."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    with open(descriptor, "rb") as file:
+        return file.read()
 
 
 def _parse(text: bytes) -> Owner | None:
