@@ -125,9 +125,10 @@ class Supervision:
 
     def end(self, record: r.RunEnded) -> None:
         """The run is over; nothing may follow."""
-        left = self.state.ready_jobs() if self.state.counts[Status.READY] else []
+        ready = self.state.ready_jobs() if self.state.counts[Status.READY] else []
+        left = list(filter(self._scheduler.runs_here, map(self.state.job, ready)))
         if left and (self.ending is None or self.ending.why is StopReason.WALL_TIME):
-            self.warn("not_enough_time", o.not_started_text([self.state.job(job_id) for job_id in left]))
+            self.warn("not_enough_time", o.not_started_text(left))
         self.write(record)
 
     def on_leader_exited(self, pgid: int, exit_: Exit | None, members: int) -> None:
