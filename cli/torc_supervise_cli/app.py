@@ -29,6 +29,12 @@ app = typer.Typer(
 )
 workflows = typer.Typer(help="The same commands under the names that Torc gives them.", no_args_is_help=True)
 
+
+def _unfolded(text: str) -> str:
+    """One line a paragraph: typer keeps the line ends of all but the first, whatever the width of the terminal."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
+
+
 _COMMANDS = (
     ("run", run.run),
     ("submit", submit.submit),
@@ -46,8 +52,9 @@ _COMMANDS = (
     ("schema", validate.schema),
 )
 for _name, _command in _COMMANDS:
-    app.command(_name)(_command)
-    workflows.command(_name)(_command)
+    _help = _unfolded(_command.__doc__ or "")
+    app.command(_name, help=_help)(_command)
+    workflows.command(_name, help=_help)(_command)
 app.add_typer(workflows, name="workflows")
 
 

@@ -33,7 +33,7 @@ class Scheduler:
         runs_here: Callable[[Job], bool] = lambda job: True,
     ) -> None:
         by_count = capacity.max_parallel_jobs is not None and not capacity.nodes
-        self._runs_here = runs_here
+        self.runs_here = runs_here
         self._key = _order(sort_method, by_count=by_count)
         self._ledger = ledger_of(capacity)
         self._shape = self._ledger.shape
@@ -44,7 +44,7 @@ class Scheduler:
 
     def add(self, jobs: Iterable[Job]) -> None:
         """These jobs became ready; those that wait for an allocation of another scheduler are passed over."""
-        for job in filter(self._runs_here, jobs):
+        for job in filter(self.runs_here, jobs):
             self._jobs[job.job_id] = job
             heap = self._ready.setdefault(self._shape(job.requirements), [])
             heapq.heappush(heap, (self._key(job), job.job_id))

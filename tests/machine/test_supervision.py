@@ -25,6 +25,14 @@ def test_a_job_that_exits_0_is_completed_and_its_dependents_run() -> None:
     assert world.signals(1) == []
 
 
+def test_jobs_of_another_allocation_are_not_said_to_have_lacked_time() -> None:
+    world = World(job(1), job(2, depends_on=(1,), scheduler="other"))
+    world.scheduler.runs_here = lambda job: job.scheduler != "other"
+    world.finish()
+    assert world.status(2) is Status.READY
+    assert [record for _, record in world.records if isinstance(record, r.Warned)] == []
+
+
 def test_an_empty_workflow_is_done_at_once() -> None:
     assert World().finish().state.outcome() is RunState.COMPLETED
 

@@ -142,7 +142,9 @@ def test_a_writer_that_came_and_went_is_noticed_by_what_it_wrote(
 
 def test_a_lock_that_was_removed_by_hand_is_put_back(bench: Bench) -> None:
     supervisor = started(bench)
-    waiting.wait_until(lambda: supervisor.journal().of("job_started"), "not recorded")  # its keeper has signed
+    waiting.wait_until(
+        lambda: supervisor.journal().of("job_started"), "not recorded"
+    )  # its keeper has signed
     owner = owner_of(bench)
     os.unlink(files_of(bench).lock)
     supervisor.signal(signal.SIGURG)

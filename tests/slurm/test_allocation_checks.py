@@ -44,9 +44,19 @@ def messages(workflow: Workflow, *now: Asked, later: tuple[Asked, ...] = ()) -> 
 def test_a_signal_that_comes_too_late(seconds: int, walltime: str, needed: int | None) -> None:
     given = workflow()
     found = messages(given, asked(given, walltime=walltime, extra=f"--signal=TERM@{seconds}"))
+    found = [message for message in found if "too short" not in message]
     assert len(found) == (needed is not None)
     if needed is not None:
         assert f"Slurm signals {seconds} s before the end, and the jobs need {needed} s" in found[0]
+
+
+@pytest.mark.parametrize(("walltime", "too_short"), [("1", True), ("2:15", False), ("infinite", False)])
+def test_a_walltime_too_short_for_headroom_and_grace(walltime: str, too_short: bool) -> None:
+    given = workflow()
+    said = "warning: allocation 's': 60 s in all are too short for a headroom of 60 s and a grace of 30 s: shortened"
+    assert [message[: len(said)] for message in messages(given, asked(given, walltime=walltime))] == [
+        said
+    ] * too_short
 
 
 def test_jobs_that_cannot_save_need_the_headroom_alone() -> None:

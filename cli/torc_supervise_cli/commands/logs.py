@@ -84,6 +84,8 @@ def logs(
     written = [file for file in files if next(content(file), b"")]
     for file in written:
         _print_file(file, with_heading=len(written) > 1)
+    if not written:
+        say("nothing was written")
 
 
 def _print_file(file: LogFile, *, with_heading: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from torc_supervise import look_up
+from torc_supervise_cli.allocations import allocation_text, goes_on, ran_nothing, shown, time_text
 from torc_supervise_cli.output import (
     bold,
     colour,
@@ -44,10 +45,10 @@ def _print_head(head: dict[str, Any]) -> None:
         if supervisor["slurm_job_id"]:
             where += f", Slurm job {supervisor['slurm_job_id']}"
         if supervisor["alive"] and supervisor["end_time"]:
-            where += f", ends at {supervisor['end_time']}"
+            where += f", ends at {time_text(supervisor['end_time'])}"
         print(f"supervisor  {where} ({_whereabouts(supervisor)}), run {head['run_id']}")
-    for row in _shown(head.get("allocations") or []):
-        print(f"allocation  {_allocation_text(row)}")
+    for row in shown(head.get("allocations") or []):
+        print(f"allocation  {allocation_text(row, supervisor)}")
     if head.get("slurm") not in (None, "answered"):
         print(f"            Slurm did not answer ({head['slurm']}): as of the last record")
     source = head["source"]
@@ -64,39 +65,6 @@ def _whereabouts(supervisor: dict[str, Any]) -> str:
     if supervisor["exit_code"] is not None:
         return f"left with exit code {supervisor['exit_code']}"
     return "was killed; its jobs were ended" if supervisor.get("killed") else "gone"
-
-
-def _shown(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Allocations that may still be something, or of which nobody has recorded the end; else the newest."""
-    interesting = [row for row in rows if row["state"] in ("queued", "running", "ending", "gone")]
-    return interesting[-5:] or rows[-1:]
-
-
-def _allocation_text(row: dict[str, Any]) -> str:
-    """ "12 queued (Resources) since ..., expected to start at ...", "11 running since ..., on n[1-2]"."""
-    state, reason = row["state"], row.get("reason")
-    text = f"{row['slurm_job_id']} {colour(state)}"
-    if state == "queued":
-        text += f" ({reason})" if reason else ""
-        text += f" since {_time(row.get('submit_time') or row['since'])}"
-        if row.get("expected_start"):
-            text += f", expected to start at {_time(row['expected_start'])}"
-        waits_for = row.get("dependency") or row.get("after")
-        return text + (f", waits for {waits_for}" if waits_for else "")
-    if state in ("running", "ending"):
-        text += f" since {_time(row.get('start_time') or row['since'])}"
-        if row.get("end_time"):
-            text += f", ends at {_time(row['end_time'])}"
-        return text + (f", on {row['nodes']}" if row.get("nodes") else "")
-    if state == "gone":
-        return f"{text}: Slurm does not know it any more"
-    said = f" ({row['slurm_state']})" if row.get("slurm_state") else ""
-    return f"{text}{said} since {_time(row['since'])}"
-
-
-def _time(text: str) -> str:
-    """ "2026-01-31T12:00:00.000000Z" -> "2026-01-31 12:00:00 UTC"."""
-    return f"{text[:19].replace('T', ' ')} UTC"
 
 
 def print_jobs(rows: list[dict[str, Any]], *, with_pid: bool = False) -> None:
@@ -129,8 +97,11 @@ def way_on(allocations: list[dict[str, Any]]) -> str:
 def _print_way_on(head: dict[str, Any], output: str) -> None:
     supervisor = head["supervisor"]
     allocations = head.get("allocations") or []
-    if any(row["state"] == "queued" for row in allocations):
-        return  # it goes on by itself
+    if any(goes_on(row) for row in allocations):
+        return  # by itself
+    if head["state"] in ("terminated", "ready") and allocations and ran_nothing(allocations[-1], supervisor):
+        printed = command(f"logs {head['workflow_id']} --batch", output)
+        print(f"\nallocation {allocations[-1]['slurm_job_id']} did not run it; what it printed:   {printed}")
     if allocations or (supervisor is not None and not supervisor["alive"]):
         running = head["jobs_by_status"]["running"]
         if supervisor is not None and running and not supervisor["alive"]:

@@ -97,10 +97,11 @@ def _warnings(loaded: Loaded) -> list[str]:
 
 def _print_plan(loaded: Loaded, planned: Plan) -> None:
     before = loaded.counts.jobs
+    waits = "1 dependency" if planned.dependencies == 1 else f"{planned.dependencies} dependencies"
     expanded = f" (from {before} in the file)" if before != planned.jobs else ""
     print(
         f"'{loaded.workflow.name}' is valid: {plural(planned.jobs, 'job')}{expanded}, "
-        f"{planned.dependencies} dependencies, {planned.supports_termination} with supports_termination"
+        f"{waits}, {planned.supports_termination} with supports_termination"
     )
     rows = []
     for stage in planned.stages:

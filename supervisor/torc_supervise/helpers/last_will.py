@@ -20,6 +20,7 @@ from torc_supervise.machine import records as r
 from torc_supervise.machine.deadlines import WallTime
 from torc_supervise.machine.limits import execution_of_steps
 from torc_supervise.machine.live import LiveAttempt
+from torc_supervise.machine.orders import jobs_text
 from torc_supervise.machine.phases import Policy
 from torc_supervise.machine.state import WorkflowState
 from torc_supervise.machine.status import Ended, Status, StopReason
@@ -79,7 +80,7 @@ class LastWill:
         attempts = dict(self._state.live)
         known = self._record_lost(attempts)
         if attempts:
-            self._say(f"the supervisor was killed: ending its {len(attempts)} running jobs")
+            self._say(f"the supervisor was killed: ending its {jobs_text(len(attempts))}")
         now = time.monotonic()
         execution, kill_at = self._execution, {}
         for job_id, live in attempts.items():

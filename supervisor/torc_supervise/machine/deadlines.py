@@ -80,7 +80,7 @@ def refit(
 def shortened_text(wall: WallTime, limit: float, headroom: float, longest: float) -> str:
     """What people are told where an allocation is too short for headroom and grace."""
     return (
-        f"a time limit of {limit:.0f} s is too short for a headroom of {headroom:.0f} s and a grace of "
+        f"{limit:.0f} s in all are too short for a headroom of {headroom:.0f} s and a grace of "
         f"{longest:.0f} s: shortened to {wall.headroom:.1f} s and {longest * wall.grace_scale:.1f} s"
     )
 

@@ -26,7 +26,7 @@ from torc_supervise.machine.orders import Do, Ending, NewEnd, Order, Say, Start,
 from torc_supervise.machine.pace import Pace
 from torc_supervise.machine.result import signal_name
 from torc_supervise.machine.state import WorkflowState
-from torc_supervise.machine.status import RunState, Status, StopReason
+from torc_supervise.machine.status import RunState, StopReason
 from torc_supervise.machine.step import step
 from torc_supervise.machine.table import ProcessTable
 from torc_supervise.scheduler import Scheduler
@@ -126,9 +126,9 @@ class Supervision:
     def end(self, record: r.RunEnded) -> None:
         """The run is over; nothing may follow."""
         self._books.record_repeats(p.NEVER)
-        left = self.state.ready_jobs() if self.state.counts[Status.READY] else []
+        left = list(filter(self._scheduler.runs_here, map(self.state.job, self.state.ready_jobs())))
         if left and (self.ending is None or self.ending.why is StopReason.WALL_TIME):
-            self.warn("not_enough_time", o.not_started_text([self.state.job(job_id) for job_id in left]))
+            self.warn("not_enough_time", o.not_started_text(left))
         self.write(record)
 
     def on_leader_exited(self, pgid: int, exit_: Exit | None, members: int, escaped: int = 0) -> None:

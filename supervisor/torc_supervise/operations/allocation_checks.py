@@ -56,6 +56,7 @@ def check_allocations(
         fitting.update(job.job_id for job in one.jobs if _why_not(job, one, room) is None)
     for one in asked:
         room = room_of(one.options)
+        findings += _check_walltime(workflow, one, room)
         findings += _check_signal(workflow, one, room)
         findings += _check_nodes(workflow, one, room)
         fitting.update(job.job_id for job in one.jobs if _why_not(job, one, room) is None)
@@ -112,6 +113,15 @@ def refuse(findings: Iterable[Finding]) -> None:
             "nothing was queued:\n  " + "\n  ".join(errors),
             "change the slurm_schedulers entry or the jobs' resource_requirements",
         )
+
+
+def _check_walltime(workflow: Workflow, one: Asked, room: Room) -> Iterator[Finding]:
+    if room.seconds is None:
+        return
+    headroom, longest = workflow.execution.sigkill_headroom_seconds, deadlines.longest_grace(workflow)
+    wall = deadlines.fit(0.0, room.seconds, headroom, longest)
+    if wall.headroom < headroom or wall.grace_scale < 1.0:
+        yield Finding(f"{_of(one)}: {deadlines.shortened_text(wall, room.seconds, headroom, longest)}")
 
 
 def _check_signal(workflow: Workflow, one: Asked, room: Room) -> Iterator[Finding]:

@@ -108,7 +108,13 @@ def survey(options: RunOptions, say: Say) -> Machine:
     cpus, memory = host.num_cpus(), host.memory_bytes()
     if found is not None:
         # Never more than the process may use: the kernel would share out what is not there.
-        cpus = min(cpus, found.cpus_here or cpus)
+        given = found.cpus_here or cpus
+        if found.on_node and cpus < given and options.num_cpus is None:
+            say(
+                f"warning: the job has {given} CPUs on this node by Slurm's account, and this process may use {cpus}: "
+                f"{cpus} are handed out"
+            )
+        cpus = min(cpus, given)
         memory = min(memory, found.memory_here or memory)
     capacity = Capacity(
         options.num_cpus if options.num_cpus is not None else cpus,

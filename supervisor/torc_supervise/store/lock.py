@@ -48,7 +48,7 @@ class Owner:
             where += f", its keeper {self.keeper_pid}"
         if self.slurm_job_id:
             where += f", Slurm job {self.slurm_job_id}"
-        return f"'torc-supervise {self.command}' ({where}, since {self.started})"
+        return f"'torc-supervise {self.command}' ({where}, since {self.started[:19].replace('T', ' ')} UTC)"
 
 
 class Lock:
