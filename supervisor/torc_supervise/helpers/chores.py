@@ -43,4 +43,6 @@ class Chores:
             answer = {"ok": False, "kind": type(error).__name__, "message": error.message}
         except OSError as error:
             answer = {"ok": False, "kind": "OSError", "message": str(error)}
+        except Exception as error:  # noqa: BLE001  # a bug of ours; without an answer a run would wait for its own limit
+            answer = {"ok": False, "kind": type(error).__name__, "message": f"an error of ours: {error!r}"}
         self._tell(messages.line("X", {"chore_id": chore_id, "answer": answer}))
