@@ -101,15 +101,17 @@ def saving(name: str, **fields: Any) -> dict[str, Any]:
 
 
 def test_nine_jobs_of_four_cpus_run_three_at_a_time_on_three_nodes(allocation: Allocation) -> None:
-    command = "echo ready $TORC_JOB_NAME $(hostname) $$ >$SAID; read line <go"
-    os.mkfifo(allocation.directory / "go")
-    allocation.submit([job(f"j{n}", command, cpus=4) for n in range(1, 10)])
+    command = "echo ready $TORC_JOB_NAME $(hostname) $$ >$SAID; read line <go-$TORC_JOB_NAME"
+    names = [f"j{n}" for n in range(1, 10)]
+    for name in names:  # one for each: readers of the same pipe would share its bytes
+        os.mkfifo(allocation.directory / f"go-{name}")
+    allocation.submit([job(name, command, cpus=4) for name in names])
     for _ in range(3):
         begun = allocation.ready(3)
         assert sorted(node for node, _ in begun.values()) == ["node1", "node2", "node3"]
         assert not allocation.said.drain(), "a fourth one has begun"
-        for _ in range(3):
-            (allocation.directory / "go").write_text("go\n")
+        for name in begun:
+            (allocation.directory / f"go-{name}").write_text("go\n")
     assert {result["status"] for result in allocation.end().values()} == {"completed"}
 
 
