@@ -120,6 +120,7 @@ def test_environment_of_a_job(bench: Bench) -> None:
     )
     supervisor.end(exit_code=0)
     stdio = bench.output / "job_stdio"
+    nonce = supervisor.journal().of("run_started")[0]["nonce"]
     assert (stdio / "job_wf1_j1_r1_a1.o").read_text().splitlines() == [
         "MINE=a b",
         "OUTER=1",
@@ -129,6 +130,7 @@ def test_environment_of_a_job(bench: Bench) -> None:
         "TORC_JOB_NAME=shows",
         f"TORC_OUTPUT_DIR={bench.output}",
         "TORC_RUN_ID=1",
+        f"TORC_RUN_NONCE={nonce}",
         "TORC_WORKFLOW_ID=1",
         f"TORC_WORKFLOW_SUBMISSION_DIR={bench.directory}",
     ]

@@ -11,6 +11,7 @@ from torc_supervise.machine.next_allocation import BatchPlace, NextAllocation
 from torc_supervise.machine.state import WorkflowState
 from torc_supervise.machine.unneeded import Unneeded
 from torc_supervise.operations.surroundings import RunOptions
+from torc_supervise.posix.marks import NONCE
 from torc_supervise.store.layout import WorkflowFiles
 from torc_supervise.workflow.schedulers import runs_in
 
@@ -23,6 +24,7 @@ def follow_up(
     *,
     open_files: int | None,
     end_epoch: float | None,
+    nonce: str,
 ) -> list[Errand]:
     """In the order in which they are told.
 
@@ -30,8 +32,9 @@ def follow_up(
         slurm_job_id: the allocation, None outside of one: nothing more is queued then.
         open_files: soft limit that commands return to, None to leave it.
         end_epoch: when everything is killed at the latest, seconds since 1970.
+        nonce: of this run, for TORC_RUN_NONCE.
     """
-    place = command_place(state, files, open_files, end_epoch)
+    place = command_place(state, files, open_files, end_epoch, nonce)
     batch = BatchPlace(files.output, state.workflow_id, options.max_parallel_jobs)
     if slurm_job_id is None:
         # One that was submitted before may wait in the queue for what this run does.
@@ -43,13 +46,14 @@ def follow_up(
 
 
 def command_place(
-    state: WorkflowState, files: WorkflowFiles, open_files: int | None, end_epoch: float | None
+    state: WorkflowState, files: WorkflowFiles, open_files: int | None, end_epoch: float | None, nonce: str
 ) -> CommandPlace:
-    """In the output directory, as in Torc; by the first three variables the processes of a run are known as its own."""
+    """In the output directory, as in Torc; by the first four variables the processes of a run are known as its own."""
     environment = {
         "TORC_OUTPUT_DIR": files.output,
         "TORC_WORKFLOW_ID": str(state.workflow_id),
         "TORC_RUN_ID": str(state.run_id),
+        NONCE: nonce,
         "TORC_WORKFLOW_SUBMISSION_DIR": os.getcwd(),
     }
     if end_epoch is not None:

@@ -108,6 +108,7 @@ def run(opened: OpenWorkflow, options: RunOptions, machine: Machine, say: Say) -
             sampler = _start_sampler(state.workflow, [keeper.channel.fileno()], real)
         runs_here = runs_in(state.workflow, options.scheduler)
         scheduler = Scheduler(machine.capacity, state.workflow.jobs_sort_method, runs_here)
+        nonce = secrets.token_hex(8)
         more = follow_up(
             state,
             opened.files,
@@ -115,6 +116,7 @@ def run(opened: OpenWorkflow, options: RunOptions, machine: Machine, say: Say) -
             options,
             open_files=open_files,
             end_epoch=end_epoch - wall.headroom if end_epoch is not None else None,
+            nonce=nonce,
         )
         pace = Pace(STEPS_PER_SECOND, BURST) if machine.steps is not None else None
         supervision = Supervision(state, scheduler, wall, [*errands(machine, options, now), *more], pace)
@@ -128,7 +130,6 @@ def run(opened: OpenWorkflow, options: RunOptions, machine: Machine, say: Say) -
             end_epoch - wall.headroom if end_epoch is not None else None,
             wall.grace_scale,
         )
-        nonce = secrets.token_hex(8)
         real.cgroup = cgroup = cgroups.make(nonce) if machine.steps is None else None
         adjust = memory.jobs_oom_score_adj()
         launcher = Launcher(bash, opened.files, environment, open_files, machine.steps, nonce, adjust, cgroup)
