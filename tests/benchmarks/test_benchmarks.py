@@ -13,7 +13,7 @@ from support.sources import ROOT
 
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import catalogue, fan, measure, report  # noqa: E402
+from benchmarks import catalogue, fan, measure, report
 
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="the floors need a C compiler")
 
