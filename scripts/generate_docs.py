@@ -52,7 +52,7 @@ ENDED_MEANING = {
     Ended.IN_GRACE: "it was asked to end and did so before its deadline",
     Ended.KILLED: "SIGKILL was needed, or was all it could be sent",
     Ended.UNKILLABLE: "it was still there a while after SIGKILL; we stopped waiting",
-    Ended.LOST: "its supervisor died with it, and nobody saw the exit status",
+    Ended.LOST: "its supervisor died with it, or Slurm ended its job step, and nobody saw the exit status",
     Ended.NOT_STARTED: "it could not be started, by its own fault",
 }
 RUN_STATE_MEANING = {
@@ -101,7 +101,9 @@ def sample_events() -> list[e.Event]:
         e.Reaped(None),
         e.StopAsked(StopReason.SIGNAL, NOW + 30),
         e.KillAsked(StopReason.SIGNAL),
+        e.CancelNoted(),
         e.LeavingAsked(NOW + 30),
+        e.EndMoved(NOW, StopReason.WALL_TIME, NOW + 30, 30.0),
         e.ClockReached(),
         e.Verified(),
     ]

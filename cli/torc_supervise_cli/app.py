@@ -7,7 +7,17 @@ from typing import Annotated
 import typer
 
 from torc_supervise import __version__
-from torc_supervise_cli.commands import cancel, listing, logs, reinitialize, run, validate
+from torc_supervise_cli.commands import (
+    cancel,
+    listing,
+    logs,
+    reinitialize,
+    repair,
+    run,
+    submit,
+    sync_status,
+    validate,
+)
 from torc_supervise_cli.options import FormatOption
 
 app = typer.Typer(
@@ -19,8 +29,15 @@ app = typer.Typer(
 )
 workflows = typer.Typer(help="The same commands under the names that Torc gives them.", no_args_is_help=True)
 
+
+def _unfolded(text: str) -> str:
+    """One line a paragraph: typer keeps the line ends of all but the first, whatever the width of the terminal."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
+
+
 _COMMANDS = (
     ("run", run.run),
+    ("submit", submit.submit),
     ("status", listing.status),
     ("list", listing.list_workflows),
     ("jobs", listing.jobs),
@@ -29,12 +46,15 @@ _COMMANDS = (
     ("reinitialize", reinitialize.reinitialize),
     ("reset-status", reinitialize.reset),
     ("cancel", cancel.cancel),
+    ("repair", repair.repair),
+    ("sync-status", sync_status.sync),
     ("validate", validate.validate),
     ("schema", validate.schema),
 )
 for _name, _command in _COMMANDS:
-    app.command(_name)(_command)
-    workflows.command(_name)(_command)
+    _help = _unfolded(_command.__doc__ or "")
+    app.command(_name, help=_help)(_command)
+    workflows.command(_name, help=_help)(_command)
 app.add_typer(workflows, name="workflows")
 
 

@@ -122,7 +122,8 @@ while ((step < steps && !stop)); do
     run_interruptibly sleep "$seconds_per_step" # your solver
     status=$?
     if ((status != 0)); then
-        ((stop)) && break # ended by the signal: this step is done again after the resume
+        # Ended by the signal: this step is done again after the resume.  Slurm may signal it before this script.
+        ((stop || status == 128 + 15)) && break
         echo "error: step $((step + 1)) failed with exit status $status" >&2
         exit 1
     fi

@@ -1,4 +1,4 @@
-"""The text of slurm.conf and of the hosts file."""
+"""The text of slurm.conf, gres.conf and the hosts file."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ CONTROLLER = "controller"
 CPUS, MEMORY = 4, 4000
 """What each node says it has.  The machine may have less: config_overrides has slurmd believe it."""
 
+GPUS = ("/dev/zero", "/dev/full")
+"""What the nodes take for their GPUs: Slurm only wants these files to exist.  Jobs get CUDA_VISIBLE_DEVICES."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -21,7 +24,9 @@ class Options:
 
     kill_wait: int = 10
     grace_time: int = 10
-    requeue_delay: int = 10
+    # More than KillWait by some seconds: a job that begins anew where its first run is still being killed makes Slurm
+    # drain the node ("Duplicate jobid") and hold the job.
+    requeue_delay: int = 15
     slurmd_timeout: int = 30
     extra: list[str] = field(default_factory=list)
 
@@ -34,25 +39,30 @@ def user() -> str:
         return str(os.geteuid())
 
 
-def slurm_conf(place: Place, ports: list[int], options: Options) -> str:
-    """The configuration; ``ports`` are the controller's and then one of each node."""
-    spool = place.short / "spool"
+def slurm_conf(place: Place, ports: list[int], options: Options, host: str | None) -> str:
+    """The configuration.
+
+    Args:
+        ports: the controller's, and then one of each node.
+        host: name of the one host that all of them see, where they cannot have names of their own.
+    """
     lines = [
         "ClusterName=private",
-        f"SlurmctldHost={CONTROLLER}(127.0.0.1)",
+        f"SlurmctldHost={host or CONTROLLER}(127.0.0.1)",
         f"SlurmctldPort={ports[0]}",
         f"SlurmUser={user()}",
         f"SlurmdUser={user()}",
         # How long a requeued job waits is the lifetime of its credential: there is no other parameter for it.
-        f"AuthInfo=socket={place.munge_socket},cred_expire={options.requeue_delay}",
+        f'AuthInfo="socket={place.munge_socket},cred_expire={options.requeue_delay}"',
         "AuthType=auth/munge",
         "CredType=cred/munge",
-        f"StateSaveLocation={place.short / 'state'}",
-        f"SlurmdSpoolDir={spool}/%n",
-        f"SlurmctldPidFile={place.short / 'slurmctld.pid'}",
-        f"SlurmdPidFile={place.short}/%n.pid",
-        f"SlurmctldLogFile={place.log / 'slurmctld.log'}",
-        f"SlurmdLogFile={place.log}/%n.log",
+        # In quotes, as there may be blanks in a path.
+        f'StateSaveLocation="{place.short}/state"',
+        f'SlurmdSpoolDir="{place.short}/spool/%n"',
+        f'SlurmctldPidFile="{place.short}/slurmctld.pid"',
+        f'SlurmdPidFile="{place.short}/%n.pid"',
+        f'SlurmctldLogFile="{place.log}/slurmctld.log"',
+        f'SlurmdLogFile="{place.log}/%n.log"',
         "SlurmctldDebug=verbose",
         "SlurmdDebug=verbose",
         # Nothing of the machine is touched or needed: no cgroups, no pinning, no accounting.
@@ -76,21 +86,23 @@ def slurm_conf(place: Place, ports: list[int], options: Options) -> str:
         "InactiveLimit=0",
         f"SlurmdTimeout={options.slurmd_timeout}",
         "SlurmctldTimeout=30",
-        # A machine may be so busy that a daemon answers late; that is no fault of the cluster.
-        "MessageTimeout=30",
+        # A machine may be so busy that a daemon answers late; that is no fault of the cluster.  But this is also how
+        # long a command tries to reach a controller that has been stopped.
+        "MessageTimeout=15",
         "TCPTimeout=10",
         "BatchStartTimeout=60",
         "ReturnToService=2",
         "JobRequeue=1",
         "PreemptType=preempt/partition_prio",
         "PreemptMode=REQUEUE",
+        "GresTypes=gpu",
         *options.extra,
     ]
     for node, port in zip(NODES, ports[1:], strict=True):
         lines.append(
-            f"NodeName={node} NodeHostname={node} NodeAddr=127.0.0.1 Port={port}"
+            f"NodeName={node} NodeHostname={host or node} NodeAddr=127.0.0.1 Port={port}"
             f" CPUs={CPUS} Boards=1 SocketsPerBoard=1 CoresPerSocket={CPUS} ThreadsPerCore=1 RealMemory={MEMORY}"
-            " State=UNKNOWN"
+            f" Gres=gpu:{len(GPUS)} State=UNKNOWN"
         )
     everywhere = f"Nodes={','.join(NODES)} State=UP MaxTime=INFINITE DefaultTime=60"
     lines += [
@@ -100,6 +112,10 @@ def slurm_conf(place: Place, ports: list[int], options: Options) -> str:
         f"PartitionName=graceful PriorityTier=1 PreemptMode=REQUEUE GraceTime={options.grace_time} {everywhere}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def gres_conf() -> str:
+    return "".join(["AutoDetect=off\n", *(f"Name=gpu File={path}\n" for path in GPUS)])
 
 
 def hosts() -> str:

@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from slurm_cluster import processes
-from slurm_cluster.conf import CONTROLLER, NODES, Options, hosts, slurm_conf
+from slurm_cluster.conf import CONTROLLER, NODES, Options, gres_conf, hosts, slurm_conf
 from slurm_cluster.errors import ClusterError
 from slurm_cluster.place import Place
 from slurm_cluster.ports import Ports
-from slurm_cluster.spawn import spawn
+from slurm_cluster.spawn import spawn, why_no_own_host
 
 STARTUP = 60.0
 """Seconds for each daemon to serve.  It takes a second in all; on a machine that is busy otherwise, more."""
@@ -59,6 +59,8 @@ class Daemons:
         self._ports = Ports()
         self._port_of: dict[str, int] = {}
         self.running: dict[str, Daemon] = {}
+        # Why there is only one host name for all, if so.
+        self.warning: str | None = None
         self.environment = {
             "PATH": SYSTEM_PATH,
             "SLURM_CONF": str(place.conf),
@@ -80,7 +82,11 @@ class Daemons:
         with open(os.open(place.key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as key:
             key.write(os.urandom(1024))
         place.hosts.write_text(hosts())
-        place.conf.write_text(slurm_conf(place, list(self._port_of.values()), self._options))
+        place.gres.write_text(gres_conf())
+        why = why_no_own_host(place.hosts)
+        self.warning = why and f"all nodes have this machine's host name: {why}"
+        host = socket.gethostname().partition(".")[0] if why else None
+        place.conf.write_text(slurm_conf(place, list(self._port_of.values()), self._options, host))
 
     def start_all(self) -> None:
         self._start("munged", CONTROLLER, self._munged())
@@ -154,7 +160,8 @@ class Daemons:
         if name in self.running:
             raise ClusterError(f"{name} runs already")
         log = self._place.log / f"{name}.out"
-        pid = spawn(command, self.environment, host, self._place.hosts, log, self._place.log)
+        own = None if self.warning else (host, self._place.hosts)
+        pid = spawn(command, self.environment, own, log, self._place.log)
         # It is our child and not reaped, so the number is still its own even if it has ended.
         self.running[name] = Daemon(name, pid, os.pidfd_open(pid))
 

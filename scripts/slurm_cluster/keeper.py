@@ -36,7 +36,7 @@ class TakeDown(Exception):
 
 
 def start_keeper(place: Place, options: Options, owner: int | None) -> str | None:
-    """Fork the keeper and wait until the cluster is up; returns what went wrong, None if nothing.
+    """Fork the keeper and wait until the cluster is up; returns a warning, if there is one.
 
     Args:
         owner: pid of the process with which the cluster ends.
@@ -57,9 +57,11 @@ def start_keeper(place: Place, options: Options, owner: int | None) -> str | Non
     with open(reading, "rb") as report:
         answer = report.read()
     if not answer:
-        return "its keeper died"
-    failed: str | None = json.loads(answer)
-    return failed
+        raise ClusterError(f"its keeper died\n{place.last_lines()}")
+    said: dict[str, str | None] = json.loads(answer)
+    if said["failed"] is not None:
+        raise ClusterError(said["failed"])
+    return said["warning"]
 
 
 def _run_keeper(place: Place, options: Options, owner: int | None, report: int) -> int:
@@ -117,10 +119,10 @@ class Keeper:
                 self._bring_up()
             except ClusterError as error:
                 self._end_everything()
-                self._tell(f"{error}\n{self._place.last_lines()}")
+                self._tell(failed=f"{error}\n{self._place.last_lines()}")
                 return
             with self._listen() as listener:
-                self._tell(None)
+                self._tell(warning=self._daemons.warning)
                 while True:
                     self._serve(listener)
         finally:
@@ -151,12 +153,12 @@ class Keeper:
                 if attempt == ATTEMPTS:
                     raise
 
-    def _tell(self, failed: str | None) -> None:
+    def _tell(self, *, failed: str | None = None, warning: str | None = None) -> None:
         """Report to the process that brings the cluster up, once."""
         if self._report is not None:
             self._poll.unregister(self._report)
             with open(self._report, "w", encoding="utf-8") as report:
-                report.write(json.dumps(failed))
+                report.write(json.dumps({"failed": failed, "warning": warning}))
             self._report = None
 
     # -- events -------------------------------------------------------------------------------------------------

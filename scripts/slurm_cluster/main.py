@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -20,13 +21,20 @@ from slurm_cluster.conf import NODES, Options
 from slurm_cluster.daemons import program
 from slurm_cluster.errors import ClusterError
 from slurm_cluster.keeper import start_keeper
+from slurm_cluster.network import ensure_address
 from slurm_cluster.place import find_keeper, find_place, new_place
+
+SLURMS_OWN = ("SLURM", "SBATCH_", "SRUN_", "SALLOC_", "SQUEUE_", "SINFO_", "SCANCEL_", "SCONTROL_")
+"""How the variables begin that Slurm's commands take options from, or that it sets for jobs."""
 
 ANSWER_LIMIT = 120.0
 """Seconds for a request to the keeper; it bounds its own waits more tightly."""
 
 
 def main(arguments: Sequence[str]) -> int:
+    _open_standard_streams()
+    # Where the caller's caller ignores it, nobody could wait for a child.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     chosen = _parser().parse_args(arguments)
     try:
         code: int = chosen.function(chosen)
@@ -34,6 +42,13 @@ def main(arguments: Sequence[str]) -> int:
         print(f"slurm-cluster: {error}", file=sys.stderr)
         return 1
     return code
+
+
+def _open_standard_streams() -> None:
+    """Where the caller closed some, other files would get their numbers, and messages or input go there."""
+    while (fd := os.open("/dev/null", os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -56,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         default=Options.requeue_delay,
         metavar="S",
-        help="how long a requeued job waits",
+        help="how long a requeued job waits; must be some seconds more than KillWait",
     )
     tuning.add_argument(
         "--slurmd-timeout", type=int, default=Options.slurmd_timeout, metavar="S", help="SlurmdTimeout"
@@ -77,6 +92,10 @@ def _parser() -> argparse.ArgumentParser:
     down = commands.add_parser("down", help="end a cluster and everything that runs on it")
     down.add_argument("directory", type=Path)
     down.set_defaults(function=_down)
+
+    logs = commands.add_parser("logs", help="print the last lines of what its daemons logged")
+    logs.add_argument("directory", type=Path)
+    logs.set_defaults(function=_logs)
 
     controller = commands.add_parser("controller", help="stop or start slurmctld")
     controller.add_argument("verb", choices=["stop", "start"])
@@ -104,10 +123,14 @@ def bring_up(directory: Path, options: Options, owner: int | None) -> Path:
     """Bring a cluster up; returns the path of its configuration."""
     for name in ("munged", "slurmctld", "slurmd", "sinfo"):
         program(name)
+    ensure_address()
     place = new_place(directory)
-    failed = start_keeper(place, options, owner)
-    if failed is not None:
-        raise ClusterError(f"the cluster in {directory} does not come up: {failed}")
+    try:
+        warning = start_keeper(place, options, owner)
+    except ClusterError as error:
+        raise ClusterError(f"the cluster in {directory} does not come up: {error}") from None
+    if warning is not None:
+        print(f"slurm-cluster: {warning}", file=sys.stderr)
     return place.conf
 
 
@@ -134,14 +157,19 @@ def take_down(directory: Path) -> None:
 
 def _up(chosen: argparse.Namespace) -> int:
     conf = bring_up(chosen.directory, _options(chosen), chosen.owner)
-    print(f"export SLURM_CONF={conf}")
+    print(f"export SLURM_CONF={shlex.quote(str(conf))}")
     print("# then sinfo, sbatch, srun ... use it; the end of it:", file=sys.stderr)
-    print(f"# scripts/slurm-cluster down {chosen.directory}", file=sys.stderr)
+    print(f"# scripts/slurm-cluster down {shlex.quote(str(chosen.directory))}", file=sys.stderr)
     return 0
 
 
 def _down(chosen: argparse.Namespace) -> int:
     take_down(chosen.directory)
+    return 0
+
+
+def _logs(chosen: argparse.Namespace) -> int:
+    print(find_place(chosen.directory).last_lines())
     return 0
 
 
@@ -181,7 +209,7 @@ def _run(chosen: argparse.Namespace) -> int:
 
 def _run_command(command: list[str], conf: Path) -> int:
     # Of a job that we may be in ourselves nothing must leak into the jobs of this cluster.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM")}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(SLURMS_OWN)}
     with _forwarding() as forward:
         try:
             process = subprocess.Popen(command, env=environment | {"SLURM_CONF": str(conf)})

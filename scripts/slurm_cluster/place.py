@@ -28,6 +28,11 @@ class Place:
         return self.directory / "slurm.conf"
 
     @property
+    def gres(self) -> Path:
+        """Slurm looks for it beside slurm.conf."""
+        return self.directory / "gres.conf"
+
+    @property
     def log(self) -> Path:
         return self.directory / "log"
 
@@ -52,13 +57,22 @@ class Place:
         shutil.rmtree(self.short, ignore_errors=True)
 
     def last_lines(self, count: int = 20) -> str:
-        """The end of every log, for a message about a cluster that does not come up."""
+        """The end of every log, for a message about something that went wrong."""
         parts = []
-        for path in sorted(self.log.glob("*")):
-            lines = path.read_text(errors="replace").splitlines()
-            if lines:
-                parts.append("\n".join([f"--- {path.name}", *lines[-count:]]))
+        for path in sorted(self.log.glob("*.log")):
+            parts += [f"--- {path.name}", *_lines(path)[-count:]]
+        # In the foreground daemons print what they log, too: these files say more only where there is no log yet.
+        for path in sorted(self.log.glob("*.out")):
+            if not _lines(path.with_suffix(".log")):
+                parts += [f"--- {path.name}", *_lines(path)[-count:]]
         return "\n".join(parts)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(errors="replace").splitlines()
+    except FileNotFoundError:
+        return []
 
 
 @dataclass(frozen=True)

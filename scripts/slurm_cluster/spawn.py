@@ -60,12 +60,36 @@ def own_host(name: str, hosts: Path) -> None:
         _check(libc.mount(os.fsencode(hosts), b"/etc/hosts", None, MS_BIND, None), "mount /etc/hosts")
 
 
+def why_no_own_host(hosts: Path) -> str | None:
+    """Try in a process of its own whether :func:`own_host` works here; returns what is in its way."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            own_host("probe", hosts)
+        except OSError as error:
+            os.write(writing, str(error).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with open(reading, "rb") as answer:
+        why = answer.read().decode()
+    os.waitpid(pid, 0)
+    return why or None
+
+
 def spawn(
-    command: Sequence[str], environment: Mapping[str, str], host: str, hosts: Path, log: Path, directory: Path
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    host: tuple[str, Path] | None,
+    log: Path,
+    directory: Path,
 ) -> int:
     """Start a program that is killed when its parent dies; returns its pid.
 
-    What it says before its own log is open, and why it could not be started, is in ``log``.
+    Args:
+        host: host name and hosts file to give it.
+        log: gets what it says before its own log is open, and why it could not be started.
     """
     parent = os.getpid()
     pid = os.fork()
@@ -82,11 +106,8 @@ def spawn(
         _check(libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl")
         if os.getppid() != parent:
             os._exit(1)  # it died before it could have us killed
-        try:
-            own_host(host, hosts)
-        except OSError as error:
-            print(f"cannot have a host name of its own: {error}", file=sys.stderr)
-            raise
+        if host is not None:
+            own_host(*host)
         os.execve(command[0], list(command), environment)
     except OSError as error:
         print(f"{command[0]}: {error}", file=sys.stderr)

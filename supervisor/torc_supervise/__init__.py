@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     )
     from torc_supervise.machine.state import WorkflowState
     from torc_supervise.machine.status import Status
+    from torc_supervise.operations.allocation_plan import SubmitOptions, advise
     from torc_supervise.operations.cancel import Canceled, cancel
     from torc_supervise.operations.listing import jobs, results, workflows
-    from torc_supervise.operations.logs import LogFile, Logs, content, follow, log_files
+    from torc_supervise.operations.logs import LogFile, Logs, batch_files, content, follow, log_files
     from torc_supervise.operations.lookup import look_up
     from torc_supervise.operations.opened import open_workflow
     from torc_supervise.operations.reinitialize import (
@@ -36,9 +37,18 @@ if TYPE_CHECKING:
         reinitialize,
         take_over_ids,
     )
+    from torc_supervise.operations.repair import Repaired, repair
     from torc_supervise.operations.reset import reset_status
-    from torc_supervise.operations.run import RunOptions, RunReport
+    from torc_supervise.operations.run import RunReport
     from torc_supervise.operations.start import Started, run_existing, run_new
+    from torc_supervise.operations.submit import (
+        Submitted,
+        dry_run,
+        submit_existing,
+        submit_new,
+    )
+    from torc_supervise.operations.surroundings import RunOptions
+    from torc_supervise.operations.sync import Synced, sync_status
     from torc_supervise.store.layout import DEFAULT_OUTPUT_DIRECTORY, find, workflow_ids
     from torc_supervise.workflow import Loaded, Plan, Problem, SpecError, json_schema, load, plan
     from torc_supervise.workflow.duration import parse_time_limit
@@ -58,19 +68,26 @@ __all__ = [
     "Plan",
     "Problem",
     "ReinitializePlan",
+    "Repaired",
     "RunOptions",
     "RunReport",
     "SpecError",
     "Started",
     "Status",
+    "SubmitOptions",
+    "Submitted",
+    "Synced",
     "TorcError",
     "UsageError",
     "Workflow",
     "WorkflowState",
     "__version__",
+    "advise",
+    "batch_files",
     "cancel",
     "check_directory",
     "content",
+    "dry_run",
     "find",
     "follow",
     "jobs",
@@ -84,10 +101,14 @@ __all__ = [
     "plan_reinitialize",
     "read_only",
     "reinitialize",
+    "repair",
     "reset_status",
     "results",
     "run_existing",
     "run_new",
+    "submit_existing",
+    "submit_new",
+    "sync_status",
     "take_over_ids",
     "workflow_ids",
     "workflows",
@@ -95,11 +116,12 @@ __all__ = [
 
 _HOMES = {
     "errors": ("EXIT_FAILED", "EXIT_OK", "EXIT_OURS", "EXIT_RESUME", "EXIT_USAGE", "TorcError", "UsageError"),
+    "operations.allocation_plan": ("SubmitOptions", "advise"),
     "operations.cancel": ("Canceled", "cancel"),
     "operations.listing": ("jobs", "results", "workflows"),
     "machine.state": ("WorkflowState",),
     "machine.status": ("Status",),
-    "operations.logs": ("LogFile", "Logs", "content", "follow", "log_files"),
+    "operations.logs": ("LogFile", "Logs", "batch_files", "content", "follow", "log_files"),
     "operations.lookup": ("look_up",),
     "operations.opened": ("open_workflow",),
     "operations.reinitialize": (
@@ -110,9 +132,13 @@ _HOMES = {
         "reinitialize",
         "take_over_ids",
     ),
+    "operations.repair": ("Repaired", "repair"),
     "operations.reset": ("reset_status",),
-    "operations.run": ("RunOptions", "RunReport"),
+    "operations.run": ("RunReport",),
     "operations.start": ("Started", "run_existing", "run_new"),
+    "operations.submit": ("Submitted", "dry_run", "submit_existing", "submit_new"),
+    "operations.surroundings": ("RunOptions",),
+    "operations.sync": ("Synced", "sync_status"),
     "store.layout": ("DEFAULT_OUTPUT_DIRECTORY", "find", "workflow_ids"),
     "workflow": ("Loaded", "Plan", "Problem", "SpecError", "json_schema", "load", "plan"),
     "workflow.duration": ("parse_time_limit",),

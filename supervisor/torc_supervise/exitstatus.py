@@ -22,6 +22,10 @@ class Signaled:
 
 Exit = Exited | Signaled
 
+STEP_LOST = 64
+"""Signal (SIGRTMAX) that the leader of a job step dies of where nobody knows how its job ended, or whether it began:
+Slurm ended the step or did not give one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:

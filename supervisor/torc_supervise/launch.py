@@ -3,26 +3,49 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from torc_supervise.capacity import Placement
 from torc_supervise.environment import RunEnvironment
+from torc_supervise.machine.deadlines import WallTime
+from torc_supervise.machine.step_check import step_name
+from torc_supervise.posix import clock
+from torc_supervise.posix.cgroups import RunCgroup
 from torc_supervise.posix.kernel import Kernel
+from torc_supervise.posix.marks import NONCE
 from torc_supervise.posix.shell import command_line
+from torc_supervise.slurm.hostlist import compress
+from torc_supervise.slurm.steps import LEADER_NAME, LEADER_VALUE, StepSetup, leader_command
 from torc_supervise.store.layout import WorkflowFiles
 from torc_supervise.store.view import stdio_paths
 from torc_supervise.workflow.model import Job
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Launcher:
-    """``bash``: absolute path.  ``open_files``: soft limit that jobs return to, None to leave it."""
+    """``bash``: absolute path.  ``open_files``: soft limit that jobs return to, None to leave it.
+
+    ``nonce``: what the processes of this run carry and no others (``posix.marks``).  ``oom_score_adj``: how much sooner
+    than others the kernel ends them when memory is short, None to leave that.  ``cgroup``: of the run, if it has one.
+    ``steps``: jobs are job steps, and what is started here is the leader of each.
+    """
 
     bash: str
     files: WorkflowFiles
     environment: RunEnvironment
     open_files: int | None = None
+    steps: StepSetup | None = None
+    nonce: str = ""
+    oom_score_adj: int | None = None
+    cgroup: RunCgroup | None = None
 
-    def launch(self, kernel: Kernel, job: Job, run_id: int, attempt_id: int, gpus: tuple[int, ...]) -> int:
+    def move_end(self, wall: WallTime) -> None:
+        """Jobs that are started from now on are told of this end."""
+        now = clock.monotonic()
+        kill_by = clock.epoch() + (wall.kill_at - now) if wall.known else None
+        self.environment = replace(self.environment, end_epoch=kill_by, grace_scale=wall.grace_scale)
+
+    def launch(self, kernel: Kernel, job: Job, run_id: int, attempt_id: int, placement: Placement) -> int:
         """Start one attempt; returns the pid.  Opens no file: the job's shell does (P8).
 
         Raises:
@@ -31,5 +54,32 @@ class Launcher:
         command = f"{job.invocation_script} {job.command}" if job.invocation_script else job.command
         mode = job.stdio or self.environment.workflow.execution.stdio
         stdout, stderr = stdio_paths(self.files, mode, job.job_id, run_id, attempt_id)
-        argv = command_line(self.bash, command, stdout, stderr, os.getpid(), self.open_files)
-        return kernel.spawn(argv, self.environment.of(job, run_id, attempt_id, gpus))
+        environment = self.environment.of(job, run_id, attempt_id, placement.gpus)
+        environment[NONCE] = self.nonce
+        if self.steps is None:
+            cgroup = self.cgroup.job(str(job.job_id), str(attempt_id)).entrance if self.cgroup else None
+            argv = command_line(
+                self.bash, command, stdout, stderr, os.getpid(), self.open_files, self.oom_score_adj, cgroup
+            )
+            return kernel.spawn(argv, environment)
+        task: dict[str, object] = {
+            "bash": self.bash,
+            "command": command,
+            "stdout": stdout,
+            "stderr": stderr,
+            "open_files": self.open_files,
+            "scope": job.signal_scope,
+            "nodes": len(placement.nodes),
+            "cpus": job.requirements.num_cpus,
+        }
+        environment["TORC_NODELIST"] = compress(placement.nodes)
+        environment["TORC_NUM_NODES"] = str(len(placement.nodes))
+        limited = self.environment.workflow.execution.limit_resources
+        name = step_name(self.environment.workflow_id, job.job_id, run_id, attempt_id)
+        grace = float(environment["TORC_GRACE_SECONDS"])
+        srun = self.steps.srun_command(
+            job, name, placement.nodes, placement.memory_bytes, grace, limited=limited
+        )
+        environment[LEADER_NAME] = LEADER_VALUE
+        argv = leader_command(self.steps.python, srun, task, self.environment.base, environment, stderr)
+        return kernel.spawn(argv, environment)

@@ -10,27 +10,34 @@ from __future__ import annotations
 import os
 import selectors
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from torc_supervise.helpers import messages
 from torc_supervise.helpers.link import KeeperLink, SamplerLink
-from torc_supervise.helpers.staff import Staff
+from torc_supervise.helpers.staff import LOOK_LIMIT, Staff
 from torc_supervise.launch import Launcher
 from torc_supervise.machine import actions as a
 from torc_supervise.machine.events import Verified
 from torc_supervise.machine.phases import NEVER
 from torc_supervise.machine.step import LEFTOVER_GRACE
-from torc_supervise.machine.supervision import Do, Order, Say, Start, Supervision, Write
+from torc_supervise.machine.supervision import Do, NewEnd, Order, Say, Start, Supervision, Write
 from torc_supervise.posix.clock import LONGEST_WAIT
 from torc_supervise.posix.escaped import end_escaped
 from torc_supervise.posix.kernel import Kernel
+from torc_supervise.posix.outsiders import Unreached
 from torc_supervise.posix.reap import LOOK_AGAIN_AFTER, NotNowError, Sweep
 from torc_supervise.posix.spawn import SpawnFailedError, SpawnRefusedError
-from torc_supervise.posix.wakeup import Wakeup
+from torc_supervise.posix.wakeup import NUDGE, Wakeup
 from torc_supervise.workflow.model import JobId
 
 STARTS_PER_TURN = 8
 """A burst of starts is cut into turns, so that a signal which arrives meanwhile waits for this many at most."""
+
+TERM_FOLLOWS_WITHIN = 2.0
+"""Seconds after Slurm's SIGCONT in which its SIGTERM is expected."""
+
+SLURM_MAY_BE_AHEAD = 2.0
+"""Seconds by which Slurm's signal to a job may come before our own: what was saved then was saved because of it."""
 
 
 class Loop:
@@ -44,6 +51,8 @@ class Loop:
         launcher: Launcher,
         keeper: KeeperLink,
         sampler: SamplerLink | None = None,
+        *,
+        signals_first: bool = False,
     ) -> None:
         self._supervision = supervision
         self._kernel = kernel
@@ -51,67 +60,70 @@ class Loop:
         self._launcher = launcher
         self._keeper = keeper
         self._selector = selectors.DefaultSelector()
-        self._staff = Staff(self._selector, keeper, sampler, self._on_keeper, self._on_sampler, self._warn)
+        self.staff = Staff(self._selector, keeper, sampler, self._on_keeper, self._on_sampler, self._warn)
         self._watched: dict[int, int] = {}  # pid of a group member that is not our child -> its pidfd
+        self._unreached = Unreached(kernel.signal_outside, self._look_again_soon)
         self._may_start_more = True
         self._children_changed = False
         self._look_again_at = NEVER
         self._leaving = False  # the last record is written
+        self._signals_first = signals_first
+        self._signals: list[int] = []  # received and not reported yet
+        self._hold_until = -NEVER  # until then exits wait for a signal that is on its way
+        self._held: list[Sweep] = []
         self._selector.register(wakeup, selectors.EVENT_READ, self._on_wakeup)
 
-    def run(self, end: float = NEVER) -> None:
-        """Until nothing runs and nothing more will start.
-
-        Args:
-            end: of the allocation, monotonic seconds.
-        """
+    def run(self) -> None:
+        """Until nothing runs and nothing more will start."""
         while not self._supervision.done:
             self.turn()
-        self._end_escaped(end)
+        self._end_escaped()
 
     def turn(self) -> None:
         """One round; returns early only when something happened or a deadline came."""
         supervision = self._supervision
         ready = self._selector.select(self._timeout())
         supervision.at(self._kernel.monotonic(), self._kernel.wall())
-        signals: list[int] = []
         for key, mask in ready:
-            signals += key.data(mask)
-        # Exits before signals: a job that ended before the signal went out keeps its own status.
+            key.data(mask)
+        # Exits before signals: a job that ended before the signal went out keeps its own status.  Not so in an
+        # allocation, see _look.
         self._sweep_if_due()
-        for signum in signals:
-            supervision.on_signal(signum)
+        self._report_signals()
         supervision.tick()
         self._obey()
+        self._unreached.reach_some()
         self._start_some()
         self._replace_helpers()
-        self._staff.flush()
+        self.staff.flush()
 
-    def _end_escaped(self, end: float) -> None:
+    def _end_escaped(self) -> None:
         """What left its job's group gets the grace of leftovers, less where the end or the user is in a hurry (P5)."""
-        ending, left = self._supervision.ending, max(0.0, end - self._kernel.monotonic())
+        ending, end = self._supervision.ending, self._supervision.wall.end
+        left = max(0.0, end - self._kernel.monotonic())
         grace = 0.0 if ending is not None and ending.hurried else min(LEFTOVER_GRACE, left / 4)
         signum = signal.Signals[self._supervision.state.workflow.execution.termination_signal]
         if count := end_escaped(self._kernel, signum, grace, self._wait):
-            noun = "process" if count == 1 else "processes"
-            self._warn("escaped", f"{count} {noun} had left the group of their job and were ended")
+            self._warn("escaped", f"ended processes of no job that still ran: {count}")
             self._obey()
 
     def _wait(self, until: float) -> list[int]:
         """One round of a run without jobs, until something happened; returns the signals that were received."""
-        deadline = min(until, self._look_again_at, self._staff.keeper_due)
+        deadline = min(until, self._look_again_at, self.staff.keeper_due)
         timeout = 0.0 if self._children_changed else self._until(deadline)
-        signals = [signum for key, mask in self._selector.select(timeout) for signum in key.data(mask)]
+        for key, mask in self._selector.select(timeout):
+            key.data(mask)
+        signals, self._signals = self._signals, []
         self._supervision.at(self._kernel.monotonic(), self._kernel.wall())
         self._sweep_if_due()
         self._obey()
         self._replace_helpers()
-        self._staff.flush()
+        self.staff.flush()
         return signals
 
     def fds(self) -> list[int]:
         """Descriptors that a newly forked helper must close."""
-        own = [channel.fileno() for channel in self._staff.channels()]
+        own = [channel.fileno() for channel in self.staff.channels()]
         return [*own, *self._wakeup.fds(), self._selector.fileno(), *self._watched.values()]
 
     def wait_for_keeper(self, until: float) -> bool:
@@ -121,7 +133,7 @@ class Loop:
             until: monotonic seconds.
         """
         self._leaving = True
-        while not self._keeper.gone:
+        while not (self._keeper.gone or self.staff.vacant):
             if self._kernel.monotonic() >= until:
                 return False
             self._wait(until)
@@ -130,42 +142,57 @@ class Loop:
     def write_now(self) -> None:
         """Hand orders that were given outside of a turn to the keeper."""
         self._obey()
-        self._staff.flush()
+        self.staff.flush()
 
     def close(self) -> None:
         for descriptor in self._watched.values():
             os.close(descriptor)
         self._selector.close()
-        self._staff.close()
+        self.staff.close()
 
     # -- what wakes us --------------------------------------------------------------------------------------
 
     def _timeout(self) -> float | None:
-        if self._may_start_more:
+        holding = self._holding
+        if self._may_start_more or self._unreached or (self._children_changed and not holding):
             return 0.0
-        deadline = min(self._supervision.next_deadline, self._look_again_at, self._staff.due)
+        look = self._hold_until if holding else self._look_again_at
+        deadline = min(self._supervision.next_deadline, look, self.staff.due)
         return None if deadline == NEVER else self._until(deadline)
 
     def _until(self, deadline: float) -> float:
         """Seconds to wait, possibly only a part of the way: whoever waits looks at the clock again."""
         return min(LONGEST_WAIT, max(0.0, deadline - self._kernel.monotonic()))
 
-    def _on_wakeup(self, mask: int) -> Iterable[int]:
+    def _on_wakeup(self, mask: int) -> None:
         raised = self._wakeup.take()
         if signal.SIGCHLD in raised:
             self._children_changed = True
-        return [signum for signum in raised if signum != signal.SIGCHLD]
+        if set(raised) - {signal.SIGCHLD, signal.SIGCONT}:
+            self._keeper.look_for_requests()  # a termination signal as well: it may be meant as a cancel
+        if self._signals_first and signal.SIGCONT in raised:
+            self._hold_until = self._kernel.monotonic() + TERM_FOLLOWS_WITHIN
+        received = [signum for signum in raised if signum not in (signal.SIGCHLD, signal.SIGCONT, NUDGE)]
+        if received:
+            self._hold_until = -NEVER
+            self._signals += received
 
-    def _on_keeper(self, mask: int) -> Iterable[int]:
+    def _report_signals(self) -> None:
+        signals, self._signals = self._signals, []
+        for signum in signals:
+            self._supervision.on_signal(signum)
+
+    def _on_keeper(self, mask: int) -> None:
         if mask & selectors.EVENT_READ:
             self._hear_keeper()
             if self._keeper.channel.closed:
-                self._staff.disconnect(self._keeper.channel)
-        return ()
+                self.staff.disconnect(self._keeper.channel)
 
     def _hear_keeper(self) -> None:
         before = self._keeper.confirmed
         for line in self._keeper.receive():
+            if self._leaving and line[:1] in b"XC":
+                continue  # too late: nothing may follow the run's last record
             match line[:1]:
                 case b"V":
                     answer = messages.body(line)
@@ -181,47 +208,76 @@ class Loop:
                     answer = messages.body(line)
                     self._supervision.on_chore_done(answer["chore_id"], answer["answer"])
                 case b"C":
-                    self._supervision.on_cancel()
+                    self._supervision.on_cancel(messages.body(line))
+                case b"O":
+                    self._supervision.on_owner_changed(messages.body(line))
                 case b"W":
                     warning = messages.body(line)
                     self._warn(warning["code"], warning["message"])
         if self._keeper.confirmed > before:
-            self._staff.keeper_worked()
+            self.staff.keeper_worked()
 
-    def _on_sampler(self, mask: int) -> Iterable[int]:
-        sampler = self._staff.sampler
+    def _on_sampler(self, mask: int) -> None:
+        sampler = self.staff.sampler
         assert sampler is not None
         for job_id, memory, cpu, at_limit in sampler.receive():
-            self._staff.sampler_worked()
+            self.staff.sampler_worked()
             self._supervision.on_sample(job_id, memory, cpu, at_limit)
         if sampler.channel.closed:
-            self._staff.disconnect(sampler.channel)
-        return ()
+            self.staff.disconnect(sampler.channel)
 
-    def _on_watched(self, pid: int) -> Callable[[int], Iterable[int]]:
-        def ended(mask: int) -> Iterable[int]:
+    def _on_watched(self, pid: int) -> Callable[[int], None]:
+        def ended(mask: int) -> None:
             descriptor = self._watched.pop(pid)
             self._selector.unregister(descriptor)  # it stays readable for ever
             os.close(descriptor)
-            self._look(self._kernel.look_again)
-            return ()
+            if self._holding:
+                self._children_changed = True  # seen when the hold is over
+            else:
+                self._look(self._kernel.look_again)
 
         return ended
 
     # -- what the kernel said -------------------------------------------------------------------------------
 
+    @property
+    def _holding(self) -> bool:
+        return self._kernel.monotonic() < self._hold_until and not self._supervision.done
+
     def _sweep_if_due(self) -> None:
+        if self._holding:
+            return
+        if self._held:
+            held, self._held = self._held, []
+            self._on_wakeup(selectors.EVENT_READ)
+            self._report_signals()
+            for sweep in held:
+                self._report(sweep)
         if self._children_changed or self._look_again_at <= self._kernel.monotonic():
             self._children_changed, self._look_again_at = False, NEVER
             self._look(self._kernel.sweep)
 
     def _look(self, look: Callable[[], Sweep]) -> None:
+        """See who died.  In an allocation signals come before the exits that are seen with them.
+
+        Race: Slurm signals each process of a job, jobs and supervisor alike, in an order of its own.  A job that saves
+        and exits 0 must not count as completed because its exit is seen before our own SIGTERM has come.  But SIGCONT
+        goes out to all of them before the first SIGTERM does: after it exits wait a while for the signal that they may
+        stem from (docs/decisions/0015).
+        Test: test_loop.py::test_in_an_allocation_an_exit_waits_for_the_signal_that_it_stems_from.
+        """
         try:
             sweep = look()
         except NotNowError:
             self._look_again_soon()
-        else:
-            self._report(sweep)
+            return
+        if self._signals_first and not self._supervision.done:
+            self._on_wakeup(selectors.EVENT_READ)
+            if self._holding:
+                self._held.append(sweep)
+                return
+            self._report_signals()
+        self._report(sweep)
 
     def _look_again_soon(self) -> None:
         self._look_again_at = self._kernel.monotonic() + LOOK_AGAIN_AFTER
@@ -231,7 +287,7 @@ class Loop:
         draining = set(supervision.draining()) if sweep.members else set()
         for pgid, exit_ in sweep.exited:
             if pgid in supervision.groups:
-                supervision.on_leader_exited(pgid, exit_, len(sweep.members[pgid]))
+                supervision.on_leader_exited(pgid, exit_, len(sweep.members[pgid]), sweep.num_escaped(pgid))
             else:  # abandoned twice over; nobody's business any more
                 self._kernel.collect(pgid)
         for pgid in draining:
@@ -256,20 +312,22 @@ class Loop:
         And what the keeper said last is still in there: an answer that is lost would leave its job waiting for ever.
         Test: test_loop.py::test_a_keeper_that_is_swept_before_its_channel_was_read.
         """
-        now, sampler = self._kernel.monotonic(), self._staff.sampler
+        now, sampler = self._kernel.monotonic(), self.staff.sampler
         for pid, exit_ in sweep.helpers:
             if pid == self._keeper.pid:
                 self._hear_keeper()
-                for chore_id in self._staff.bury_keeper(exit_, now):
+                for chore_id in self.staff.bury_keeper(exit_, now):
+                    if self._leaving:
+                        continue
                     self._supervision.on_chore_done(chore_id, {"ok": False, "lost": True})
             elif sampler is not None and pid == sampler.pid:
-                self._staff.bury_sampler(exit_, now, replace=not self._leaving)
+                self.staff.bury_sampler(exit_, now, replace=not self._leaving)
 
     # -- what is to be done ---------------------------------------------------------------------------------
 
     def _obey(self) -> None:
         while orders := self._supervision.take_orders():
-            self._keeper.before_signals()
+            self._keeper.before_signals(SLURM_MAY_BE_AHEAD if self._signals_first else 0.0)
             for order in orders:
                 match order:
                     case Write(record=record, t=t, mono=mono):
@@ -282,17 +340,21 @@ class Loop:
                         self._keeper.say(text)
                     case Do():
                         self._keeper.ask_for(order)
+                    case NewEnd(wall=wall):
+                        self._keeper.move_end(wall)
+                        self._launcher.move_end(wall)
 
     def _perform(self, job_id: JobId, action: a.SignalGroup | a.SignalLeader | a.Reap | a.Verify) -> None:
         match action:
             case a.SignalGroup(pgid=pgid, signum=signum):
                 self._kernel.signal_group(pgid, signum)
+                self._unreached.note(pgid, signum)
             case a.SignalLeader(pid=pid, signum=signum):
                 self._kernel.signal_process(pid, signum)
             case a.Reap(pid=pid):
                 usage = self._kernel.collect(pid)
-                if self._staff.sampler is not None:
-                    self._staff.sampler.forget(job_id)
+                self._unreached.forget(pid)
+                self.staff.forget(job_id)
                 self._supervision.on_reaped(job_id, usage)
             case a.Verify(outcome=outcome):
                 job = self._supervision.state.job(job_id)
@@ -305,7 +367,7 @@ class Loop:
                 return
             self._obey()
             # At once, not at the end of the turn: if we are killed, the keeper ends only what it has heard of (P10).
-            self._staff.flush()
+            self.staff.flush()
         self._may_start_more = True
 
     def _start(self, order: Start) -> None:
@@ -313,7 +375,7 @@ class Loop:
         supervision.at(self._kernel.monotonic(), self._kernel.wall())
         try:
             pid = self._launcher.launch(
-                self._kernel, job, supervision.state.run_id, order.attempt_id, order.gpus
+                self._kernel, job, supervision.state.run_id, order.attempt_id, order.placement
             )
         except SpawnRefusedError as error:
             supervision.on_spawn_refused(job.job_id, error.errno)
@@ -321,13 +383,12 @@ class Loop:
             supervision.on_spawn_failed(job.job_id, error.errno, str(error))
         else:
             supervision.on_spawned(job.job_id, pid)
-            if self._staff.sampler is not None:
-                self._staff.sampler.watch(job, pid)
-
-    # -- helpers --------------------------------------------------------------------------------------------
+            self.staff.watch(job, pid)
 
     def _replace_helpers(self) -> None:
-        self._staff.replace_if_due(self._kernel.monotonic(), self._supervision.state, self.fds)
+        self.staff.replace_if_due(self._kernel.monotonic(), self._supervision.state, self.fds)
+        if self.staff.alone:
+            self._supervision.on_leaving(LOOK_LIMIT)
         self._obey()
 
     def _warn(self, code: str, message: str) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from torc_supervise.machine import deadlines
-from torc_supervise.machine.deadlines import WallTime, fit, grace_of, kill_at, own_ask, scaled
+from torc_supervise.machine.deadlines import WallTime, fit, grace_of, kill_at, own_ask, refit, scaled
 from torc_supervise.machine.phases import NEVER, Policy
 from torc_supervise.machine.status import StopReason
 from torc_supervise.workflow.model import ExecutionConfig, Job
@@ -161,3 +161,37 @@ def test_a_job_is_asked_before_it_is_killed_and_killed_before_the_end(
         assert why is StopReason.WALL_TIME
     else:
         assert asked <= max(started + limit, asked if why is StopReason.WALL_TIME else 0.0)
+
+
+# -- an end that moves ------------------------------------------------------------------------------------------
+
+BEFORE = fit(0.0, 3600.0, 60.0, 30.0)
+
+
+@pytest.mark.parametrize(
+    ("now", "end", "expected"),
+    [
+        (100.0, 7200.0, WallTime(7200.0, 60.0)),  # later
+        (3590.0, 3601.0, WallTime(3601.0, 60.0)),  # late, and only a little: as before
+        (100.0, 1800.0, WallTime(1800.0, 60.0)),  # earlier, with time enough
+        (100.0, NEVER, WallTime()),  # no end any more
+        (1720.0, 1800.0, WallTime(1800.0, 50.0)),  # so near that the headroom gives way to the grace
+        (1765.0, 1800.0, WallTime(1800.0, 5.0)),
+    ],
+)
+def test_refit(now: float, end: float, expected: WallTime) -> None:
+    assert refit(0.0, now, BEFORE, end, 60.0, 30.0) == expected
+
+
+@given(MOMENTS, MOMENTS, MOMENTS, MOMENTS, st.floats(0, 1e4), GRACES)
+def test_an_end_that_moved_leaves_nothing_negative_and_what_grace_there_is_time_for(
+    begun: float, later: float, end: float, new_end: float, headroom: float, longest: float
+) -> None:
+    now = begun + later
+    wall = refit(begun, now, fit(begun, end, headroom, longest), new_end, headroom, longest)
+    assert wall.end == new_end
+    assert 0.0 <= wall.headroom <= headroom + 1e-6
+    assert 0.0 <= wall.grace_scale <= 1.0
+    if now < new_end < end:
+        left = new_end - now
+        assert wall.kill_at - now >= min(longest, left / 2) - 1e-6 or wall.grace_scale < 1.0

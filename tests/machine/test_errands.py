@@ -87,14 +87,3 @@ def test_nothing_starts_while_an_errand_holds_starts() -> None:
     assert world.starts == []
     holds.holds_starts = False
     assert [at - world.start for at, _ in world.finish().starts] == [5.0]
-
-
-def test_everything_that_runs_is_hastened() -> None:
-    diary = Diary()
-    deaf = Program(seconds=NEVER, ignores=True)
-    world = World(job(1), programs={1: deaf}, errands=[diary]).until(1.0)
-    world.signal(SIGTERM)
-    world.until(2.0)
-    world.hurried = True  # what the world checks by itself is the grace that nobody shortened
-    world.supervision.hasten(world.now + 3.0)
-    assert world.finish().signals(1)[-1] == (5.0, "SIGKILL")

@@ -17,7 +17,7 @@ from torc_supervise.machine.status import RunState, Status
 from torc_supervise.workflow.model import Job
 
 SECONDS = st.sampled_from([0.0, 0.001, 1.0, 7.0, 30.0, 100.0, 599.0, NEVER])
-LONG_ENOUGH = 50_000.0  # every wait of these worlds has ended by then
+LONG_ENOUGH = 1e6  # every wait of these worlds has ended by then, the latest end of an allocation included
 
 
 @st.composite
@@ -81,6 +81,7 @@ OPERATIONS = st.one_of(
     st.tuples(st.just("blind"), st.sampled_from([None, SIGTERM, SIGINT])),
     st.tuples(st.just("cancel"), st.none()),
     st.tuples(st.just("memory"), JOB_IDS),
+    st.tuples(st.just("end"), st.sampled_from([None, 0.0, 5.0, 40.0, 60.0, 300.0, 3000.0, 1e5])),
     st.tuples(st.just("stop"), JOB_IDS),
     st.tuples(st.just("murder"), JOB_IDS),
 )
@@ -100,6 +101,10 @@ def perform(world: World, operation: tuple[str, Any]) -> None:
             world.turn([signum], sweep=False)
         case "cancel", _:
             world.cancel()
+        case "end", None:
+            world.move_end(None)
+        case "end", seconds:
+            world.move_end(world.now - world.start + seconds)
         case "memory", job_id:
             world.sample(job_id, 5000, at_limit=True)
         case "stop", job_id:

@@ -192,3 +192,16 @@ def test_complaints_name_the_job_and_what_is_wrong_with_it() -> None:
     assert list(complaints(job, failed, looked=False)) == [
         ("not_started", "job 'train' cannot be started: bash: not found")
     ]
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_step_of_which_nobody_saw_the_end_is_lost_without_a_code(killed: bool) -> None:
+    assert told(result(None, StopReason.STEP_LOST)) == ("terminated", None, None, "lost")
+    assert told(result(None, StopReason.SIGNAL, killed=killed, end_known=True)) == (
+        "terminated",
+        None,
+        None,
+        "lost",
+    )
+    assert told(result(None, StopReason.CANCEL, killed=killed)) == ("canceled", None, None, "lost")
+    assert "srun" in (result(None, StopReason.STEP_LOST).error or "")

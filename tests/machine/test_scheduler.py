@@ -76,12 +76,12 @@ def test_gpu_indexes_are_distinct_and_the_lowest_free_ones() -> None:
     first, second = scheduler.take(always), scheduler.take(always)
     assert first is not None
     assert second is not None
-    assert (first[1], second[1]) == ((0, 1), (2,))
+    assert (first[1].gpus, second[1].gpus) == ((0, 1), (2,))
     scheduler.release(1)
     scheduler.add([needs(3, num_gpus=3)])
     third = scheduler.take(always)
     assert third is not None
-    assert third[1] == (0, 1, 3)
+    assert third[1].gpus == (0, 1, 3)
 
 
 def test_by_count_amounts_and_sort_method_are_ignored_but_not_the_priority() -> None:
@@ -91,7 +91,7 @@ def test_by_count_amounts_and_sort_method_are_ignored_but_not_the_priority() -> 
     scheduler.release(3)
     found = scheduler.take(always)
     assert found is not None
-    assert (found[0].job_id, found[1]) == (2, ())
+    assert (found[0].job_id, found[1].gpus) == (2, ())
 
 
 def test_a_job_that_does_not_fit_in_time_is_set_aside_and_the_order_kept() -> None:

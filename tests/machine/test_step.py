@@ -55,7 +55,9 @@ EVENTS: tuple[e.Event, ...] = (
     e.Reaped(USAGE),
     e.StopAsked(StopReason.SIGNAL, 5030.0),
     e.KillAsked(StopReason.SIGNAL),
+    e.CancelNoted(),
     e.LeavingAsked(5030.0),
+    e.EndMoved(5000.0, StopReason.WALL_TIME, 5030.0, 30.0),
     e.ClockReached(),
     e.Verified(),
 )
@@ -358,3 +360,15 @@ def test_a_termination_signal_other_than_sigterm_is_used_for_leftovers_too() -> 
     policy = replace(POLICY, termination_signal=SIGINT)
     _, actions = step(replace(RUNNING, policy=policy), e.LeaderExited(Exited(1), 1), NOW)
     assert signals(actions) == [SIGINT, SIGCONT]
+
+
+def test_a_lost_job_step_is_terminated_whatever_it_was_about() -> None:
+    """Its leader says so, and is alone in its group; nobody knows how far the job came."""
+    phase, actions = step(RUNNING, e.LeaderExited(None, 0), NOW)
+    assert isinstance(phase, p.Reaping)
+    assert (phase.outcome.exit, phase.outcome.why) == (None, StopReason.STEP_LOST)
+    assert actions == (a.Reap(PGID),)
+    for asked in (TERMINATING, KILLING):
+        phase, _ = step(asked, e.LeaderExited(None, 0), NOW)
+        assert isinstance(phase, p.Reaping)
+        assert (phase.outcome.exit, phase.outcome.why) == (None, asked.why)

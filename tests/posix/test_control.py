@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
 import socket
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from torc_supervise.helpers.control import LARGEST_REQUEST, MOST_CLIENTS, ControlSocket, new_directory
+from torc_supervise.helpers import control
+from torc_supervise.helpers.control import (
+    LARGEST_REQUEST,
+    MOST_CLIENTS,
+    ControlSocket,
+    new_directory,
+    runtime_directory,
+)
+from torc_supervise.operations.lookup import ask
 
 BIG = b"x" * 5_000_000
 
@@ -147,3 +157,92 @@ def test_it_takes_its_directory_along(service: Service) -> None:
     assert not os.path.exists(os.path.dirname(other.control.path))
     assert os.path.exists(directory)
     client.close()
+
+
+# -- a temporary directory that is shared with others ---------------------------------------------------------------
+
+
+def ask_in_turns(service: Service, path: str) -> bytes | None:
+    """``ask`` blocks, so somebody has to serve meanwhile."""
+    answers: list[bytes | None] = []
+    asking = threading.Thread(target=lambda: answers.append(ask(path, {"ask": "status"})))
+    asking.start()
+    while asking.is_alive():
+        service.turn()
+    return answers[0]
+
+
+def test_the_owner_is_answered(service: Service) -> None:
+    assert ask_in_turns(service, service.control.path) == b'{"you asked": {"ask": "status"}}'
+
+
+def test_a_name_that_somebody_else_has_taken_is_left_to_them(tmp_path: Path, service: Service) -> None:
+    """A symbolic link where the next keeper of a run makes its directory again."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    taken = tmp_path / "torc-supervise-taken"
+    taken.symlink_to(elsewhere)
+    made = ControlSocket(service.selector, lambda request: b"", str(taken))
+    assert os.path.dirname(made.path) != str(taken)
+    assert os.path.exists(made.path)
+    made.close()
+    assert (taken.is_symlink(), list(elsewhere.iterdir())) == (True, [])
+
+
+def test_a_socket_behind_a_link_or_in_an_open_directory_is_not_asked(
+    tmp_path: Path, service: Service
+) -> None:
+    directory = os.path.dirname(service.control.path)
+    (tmp_path / "link").symlink_to(directory)
+    assert ask(str(tmp_path / "link" / "control"), {"ask": "status"}) is None
+    private = tmp_path / "private"
+    private.mkdir(0o700)
+    (private / "control").symlink_to(service.control.path)
+    assert ask(str(private / "control"), {"ask": "status"}) is None
+    (private / "file").write_text("")
+    assert ask(str(private / "file"), {"ask": "status"}) is None
+    os.chmod(directory, 0o755)
+    assert ask(service.control.path, {"ask": "status"}) is None
+    assert service.asked == []
+
+
+@pytest.mark.root
+def test_a_socket_or_directory_of_another_user_is_not_asked(service: Service) -> None:
+    directory = os.path.dirname(service.control.path)
+    for path in (service.control.path, directory):
+        os.chown(path, 65534, -1)
+        assert ask(service.control.path, {"ask": "status"}) is None
+        os.chown(path, os.geteuid(), -1)
+
+
+def test_another_user_who_gets_through_is_turned_away_by_the_kernels_word(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert control.peer_of(service.connect()) == os.geteuid()
+    monkeypatch.setattr(control, "peer_of", lambda connection: os.geteuid() + 1)
+    client = service.connect()
+    client.send(b'{"ask": "cancel"}\n')
+    with contextlib.suppress(ConnectionResetError):
+        assert read_all(service, client) == b""
+    assert service.asked == []
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o707])
+def test_a_runtime_directory_that_others_may_write_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int
+) -> None:
+    made = tmp_path / "runtime"
+    made.mkdir()
+    made.chmod(mode)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(made))
+    assert runtime_directory() != str(made)
+
+
+@pytest.mark.root
+def test_a_runtime_directory_of_another_user_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it is named after sudo."""
+    os.chown(tmp_path, 65534, -1)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    assert runtime_directory() != str(tmp_path)

@@ -202,33 +202,90 @@ def test_a_member_that_is_not_our_child_is_a_stranger(lab: Lab) -> None:
     lab.setsid(parent)
     lab.exit(leader)
     found = lab.kernel.sweep()
-    assert found.members == {leader: [member]}
+    assert found.members == {leader: [parent, member]}
+    assert found.escaped == {leader: [parent]}
     assert found.strangers == {member}
     watch = lab.kernel.watch(member)
     assert watch is not None
     lab.exit(member)
     lab.expect_end(watch)
-    assert lab.kernel.look_again() == Sweep(members={leader: []})
+    assert lab.kernel.look_again() == Sweep(members={leader: [parent]}, escaped={leader: [parent]})
     lab.reap(parent, member)
-    lab.kernel.collect(leader)
     assert lab.kernel.watch(member) is None
+    lab.exit(parent)
+    lab.kernel.sweep()
+    lab.kernel.collect(leader)
     nothing_else(lab)
 
 
-def test_a_process_that_left_the_group_is_no_member(lab: Lab) -> None:
-    leader = lab.start()
+def test_p5_a_process_that_left_the_group_is_its_jobs_all_the_same(lab: Lab) -> None:
+    leader, other = lab.start(), lab.start()
     away = lab.fork(leader)
     lab.setsid(away)
     lab.exit(leader)
-    assert lab.kernel.sweep() == Sweep(exited=[(leader, Exited(0))], members={leader: []})
-    lab.kernel.collect(leader)
-    assert lab.state(away) == "alive"
-    assert lab.kernel.escaped() == [away]
-    assert lab.kernel.signal_process(away, signal.SIGKILL) is Delivery.SENT
+    lab.exit(other)
+    found = lab.kernel.sweep()
+    assert sorted(found.exited) == sorted([(leader, Exited(0)), (other, Exited(0))])
+    assert found.members == {leader: [away], other: []}
+    assert found.escaped == {leader: [away]}
+    assert lab.kernel.escaped() == [], "it belongs to a job that is not over"
+    lab.kernel.signal_outside({leader: signal.SIGTERM})
     lab.until_dead(away)
-    assert lab.kernel.escaped() == []
-    nothing_else(lab)
+    assert lab.kernel.sweep() == Sweep(members={leader: [], other: []})
     assert lab.state(away) is None
+    for pid in (leader, other):
+        lab.kernel.collect(pid)
+    nothing_else(lab)
+
+
+def test_p5_who_left_the_group_gets_its_signal_while_the_leader_lives(lab: Lab) -> None:
+    """A child in a session of its own, its child, a double-forked daemon; and nobody of another job."""
+    leader, other = lab.start(), lab.start()
+    away = lab.fork(leader)
+    lab.setsid(away)
+    below = lab.fork(away)
+    middle = lab.fork(leader)
+    lab.setsid(middle)
+    daemon = lab.fork(middle)
+    lab.setsid(daemon)
+    lab.exit(middle)
+    lab.reap(leader, middle)
+    elsewhere = lab.fork(other)
+    lab.setsid(elsewhere)
+    for pid in (leader, away, below, daemon, other, elsewhere):
+        lab.note(pid, signal.SIGUSR1)
+    lab.kernel.signal_outside({leader: signal.SIGUSR1})
+    lab.kernel.signal_outside({leader: signal.SIGUSR1})
+    for pid in (away, below, daemon):
+        lab.expect_signal(pid, signal.SIGUSR1)
+    nothing_else(lab)
+
+
+def test_p5_who_is_found_after_the_signal_gets_it_too(lab: Lab) -> None:
+    leader = lab.start()
+    lab.kernel.signal_outside({leader: signal.SIGUSR1})
+    away = lab.fork(leader)
+    lab.setsid(away)
+    lab.note(away, signal.SIGUSR1)
+    lab.exit(leader)
+    assert lab.kernel.sweep().escaped == {leader: [away]}
+    lab.expect_signal(away, signal.SIGUSR1)
+    lab.kernel.signal_outside({leader: signal.SIGKILL})
+    lab.until_dead(away)
+    assert lab.kernel.sweep() == Sweep(members={leader: []})
+    lab.kernel.collect(leader)
+    nothing_else(lab)
+
+
+def test_p14_a_stopped_process_outside_of_the_group_acts_on_its_signal(lab: Lab) -> None:
+    leader = lab.start()
+    away = lab.fork(leader)
+    lab.setsid(away)
+    lab.note(away, signal.SIGTERM)
+    lab.kernel.signal_process(away, signal.SIGSTOP)
+    lab.kernel.signal_outside({leader: signal.SIGTERM})
+    lab.expect_signal(away, signal.SIGTERM)
+    nothing_else(lab)
 
 
 def test_members_and_leaders_have_not_escaped(lab: Lab) -> None:

@@ -125,16 +125,41 @@ def test_children_that_were_there_before_are_neither_reaped_nor_escaped(lab: Rea
     ends = subprocess.Popen(["sleep", "1000"])
     try:
         kernel = RealKernel()
-        later = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+        theirs = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+        job = kernel.spawn(("/bin/true",), {"TORC_RUN_NONCE": "n", "TORC_JOB_ID": "1"})
+        waiting.wait_for_end(job)
+        kernel.sweep()
+        kernel.collect(job)
+        ours = subprocess.Popen(["sleep", "1000"], start_new_session=True, env={"TORC_RUN_NONCE": "n"})
         ends.kill()
         waiting.wait_for_end(ends.pid)
         assert kernel.sweep() == Sweep()
-        assert kernel.escaped() == [later.pid], "control: what came later has"
+        assert kernel.escaped() == [ours.pid], "control: what came from a job, and not what anybody started"
         assert ends.wait() == -9, "its status was left for us"
     finally:
-        for child in (before, ends, later):
+        for child in (before, ends, theirs, ours):
             child.kill()
             child.wait()
+
+
+def test_what_a_leader_without_a_mark_has_started_is_its_own_business(lab: RealLab) -> None:
+    """It stands for a job step: srun, in a session of its own, kills its task when it gets SIGTERM."""
+    leader = lab.start(marked=False)
+    srun = lab.fork(leader)
+    lab.setsid(srun)
+    lab.note(srun, signal.SIGTERM)
+    lab.kernel.signal_outside({leader: signal.SIGTERM})
+    lab.note(srun, signal.SIGUSR1)  # it answers: what had come before that would have been noted
+    assert not [line for line in lab._said.drain() if "got" in line]
+    lab.exit(leader)
+    assert lab.kernel.sweep().escaped == {leader: [srun]}, (
+        "when its leader is gone it is an orphan like others"
+    )
+    lab.expect_signal(srun, signal.SIGTERM)
+    lab.kernel.signal_outside({leader: signal.SIGKILL})
+    lab.until_dead(srun)
+    lab.kernel.sweep()
+    lab.kernel.collect(leader)
 
 
 def test_an_interrupt_ends_the_grace_of_what_has_escaped() -> None:
@@ -144,6 +169,8 @@ def test_an_interrupt_ends_the_grace_of_what_has_escaped() -> None:
     fake.setsid(away)
     fake.handle(away, signal.SIGTERM, ignore)
     fake.exit(leader)
+    fake.sweep()
+    fake.collect(leader)
     waits: list[float] = []
 
     def interrupted(until: float) -> list[int]:

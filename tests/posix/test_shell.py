@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from torc_supervise.posix.memory import jobs_oom_score_adj
 from torc_supervise.posix.shell import command_line, find_bash
 
 pytestmark = pytest.mark.process
@@ -109,6 +110,23 @@ def test_the_soft_limit_on_open_files_is_given_back(out: Path) -> None:
     argv = command_line(BASH, "ulimit -Sn", str(out), None, open_files=77)
     subprocess.run(argv, check=True)
     assert out.read_text() == "77\n"
+
+
+def test_jobs_go_before_their_supervisor_when_memory_is_short(out: Path) -> None:
+    own = int(Path("/proc/self/oom_score_adj").read_text())
+    assert jobs_oom_score_adj() == min(1000, own + 500)
+    argv = command_line(BASH, "cat /proc/self/oom_score_adj", str(out), None, oom_score_adj=own + 7)
+    subprocess.run(argv, check=True)
+    assert out.read_text() == f"{own + 7}\n"
+
+
+def test_what_a_job_may_not_have_does_not_keep_it_from_running(tmp_path: Path, out: Path) -> None:
+    """Neither is worth a word in the job's own files."""
+    argv = command_line(
+        BASH, "echo ran", str(out), str(out), oom_score_adj=12345, cgroup=str(tmp_path / "no" / "such")
+    )
+    done = subprocess.run(argv, capture_output=True, check=True)
+    assert (out.read_text(), done.stdout, done.stderr) == ("ran\n", b"", b"")
 
 
 def test_files_that_cannot_be_opened_end_the_job(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from support import waiting
 from support.supervised import job, workflow_of
-from torc_supervise.helpers.last_will import LastWill, kill_due
+from torc_supervise.helpers.last_will import LastWill, kill_due, walls_since
 from torc_supervise.machine import records as r
 from torc_supervise.machine.deadlines import WallTime
 from torc_supervise.machine.live import LiveAttempt
@@ -49,6 +49,25 @@ def test_p6_a_grace_is_counted_from_the_first_signal(
     what: Job, live: LiveAttempt, wall: WallTime, due: float
 ) -> None:
     assert kill_due(what, live, EXECUTION, wall, 120.0) == due
+
+
+NEARER = WallTime(end=500.0, headroom=60.0)
+
+
+@pytest.mark.parametrize(
+    ("asked_at", "due"),
+    [
+        (None, 960.0),  # not asked yet: only the present end counts
+        (100.0, 440.0),  # asked while the end was nearer: no later than it was to be then
+        (250.0, 940.0),  # asked after it had moved
+    ],
+)
+def test_p6_an_end_that_has_moved_lengthens_no_grace_that_had_begun(
+    asked_at: float | None, due: float
+) -> None:
+    live = asked("signal" if asked_at is not None else None, asked_at)
+    walls = walls_since(asked_at, WALL, [(50.0, WallTime()), (200.0, NEARER)])
+    assert min(kill_due(SAVES, live, EXECUTION, wall, 930.0) for wall in walls) == due
 
 
 def state_with(pgid: int) -> WorkflowState:
@@ -95,3 +114,26 @@ def test_p11_nobody_is_gone_because_nobody_can_look(monkeypatch: pytest.MonkeyPa
     finally:
         child.kill()
         child.wait()
+
+
+OBEYS = "trap 'echo asked; exit 3' IO; trap '' TERM; echo ready; while :; do read -t 60 <> <(:); done"  # KILL_STEP
+
+
+@pytest.mark.process
+def test_p10_the_leader_of_a_job_step_is_told_to_kill_and_not_killed() -> None:
+    """Killed it could not see to what runs on other nodes."""
+    child = subprocess.Popen(["bash", "-c", OBEYS], start_new_session=True, stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    try:
+        assert child.stdout.readline() == b"ready\n"
+        state = WorkflowState(1, workflow_of(job("j", "true", saves=False)))
+        state.apply("t", clock.monotonic(), r.RunStarted(1, "here", 1, mode="slurm"))
+        state.apply("t", clock.monotonic(), r.JobStarted(1, 1, 1, child.pid, child.pid, nodes=("n1",)))
+        written = execute(state)
+        assert [record.ended for record in written if isinstance(record, r.JobEnded)] == ["killed"]
+        assert child.stdout.readline() == b"asked\n"
+        assert child.wait(waiting.LIMIT) == 3
+    finally:
+        child.kill()
+        child.wait()
+        child.stdout.close()

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from support import waiting
-from support.fake_kernel import FakeKernel, ignore
+from support.fake_kernel import SUPERVISOR, FakeKernel, Process, ignore
 from support.supervised import job, workflow_of
 from torc_supervise.environment import RunEnvironment
 from torc_supervise.helpers import chores
@@ -23,16 +23,16 @@ from torc_supervise.helpers.keeper import KeeperSetup
 from torc_supervise.helpers.link import KeeperLink, SamplerLink
 from torc_supervise.helpers.staff import SAMPLERS_IN_A_ROW
 from torc_supervise.launch import Launcher
-from torc_supervise.loop import Loop
+from torc_supervise.loop import TERM_FOLLOWS_WITHIN, Loop
 from torc_supervise.machine import records as r
 from torc_supervise.machine.deadlines import WallTime
 from torc_supervise.machine.errands import Answer, Desk, Errand
 from torc_supervise.machine.phases import NEVER
-from torc_supervise.machine.step import LEFTOVER_GRACE
+from torc_supervise.machine.step import LEFTOVER_GRACE, UNKILLABLE_AFTER
 from torc_supervise.machine.supervision import Supervision
 from torc_supervise.operations.opened import create_workflow
 from torc_supervise.operations.reinitialize import first_record
-from torc_supervise.posix import clock, escaped
+from torc_supervise.posix import clock
 from torc_supervise.posix.kernel import Kernel, RealKernel
 from torc_supervise.posix.reap import NotNowError, Sweep
 from torc_supervise.posix.wakeup import Wakeup
@@ -53,6 +53,7 @@ class Bare:
         *,
         sampler: bool = False,
         errands: Sequence[Errand] = (),
+        in_allocation: bool = False,
     ) -> None:
         self.opened = create_workflow(
             str(directory / "out"), lambda new: first_record(workflow, new), "test", lambda text: None
@@ -68,9 +69,17 @@ class Bare:
         environment = RunEnvironment(
             dict(os.environ), state.workflow, 1, self.opened.files.output, str(directory)
         )
-        self.wakeup = Wakeup().__enter__()
+        self.wakeup = Wakeup(continued=in_allocation).__enter__()
         launcher = Launcher("/bin/bash", self.opened.files, environment)
-        self.loop = Loop(self.supervision, kernel, self.wakeup, launcher, self.keeper, self.sampler)
+        self.loop = Loop(
+            self.supervision,
+            kernel,
+            self.wakeup,
+            launcher,
+            self.keeper,
+            self.sampler,
+            signals_first=in_allocation,
+        )
         self.supervision.at(kernel.monotonic(), kernel.wall())
         self.supervision.begin(r.RunStarted(state.run_id, "here", os.getpid()))
 
@@ -272,9 +281,8 @@ def test_p11_an_exit_that_cannot_be_looked_at_now_is_seen_soon(bare: Callable[..
     assert fake.refusals == 0
 
 
-@pytest.mark.parametrize("end", [NEVER, 1002.0])
-def test_p5_a_deaf_escaped_process_is_asked_once_and_killed_after_a_short_grace(
-    bare: Callable[..., Bare], end: float
+def test_p5_a_deaf_process_outside_of_its_jobs_group_is_asked_once_and_killed_after_a_short_grace(
+    bare: Callable[..., Bare],
 ) -> None:
     fake = FakeKernel()
     it = bare(workflow_of(job("short", "true"), termination_signal="SIGUSR1"), fake)
@@ -285,7 +293,34 @@ def test_p5_a_deaf_escaped_process_is_asked_once_and_killed_after_a_short_grace(
     fake.setsid(away)
     fake.handle(away, signal.SIGUSR1, ignore)
     fake.exit(leader)
-    it.loop.run(end)
+    while not it.supervision.done:
+        it.loop.turn()
+    assert [(pid, signum) for _, pid, signum in fake.sent if pid > 0] == [
+        (away, signal.SIGUSR1),
+        (away, signal.SIGCONT),
+        (away, signal.SIGKILL),
+    ]
+    asked, _, killed = (at for at, pid, _ in fake.sent if pid > 0)
+    assert killed - asked == LEFTOVER_GRACE
+    result = it.opened.state.results[1][1]
+    assert (result.status, result.ended, result.return_code) == ("completed", "exited", 0)
+
+
+@pytest.mark.parametrize("end", [NEVER, 1002.0])
+def test_p5_a_deaf_process_of_no_job_is_asked_once_and_killed_when_the_run_ends(
+    bare: Callable[..., Bare], end: float
+) -> None:
+    fake = FakeKernel()
+    it = bare(workflow_of(job("short", "true"), termination_signal="SIGUSR1"), fake)
+    play(it, fake)
+    it.loop.turn()
+    fake.exit(next(iter(fake.processes)))
+    away = 200
+    fake.processes[away] = Process(away, SUPERVISOR, away, away, fake.monotonic(), leader=99)
+    fake.handle(away, signal.SIGUSR1, ignore)
+    if end < NEVER:
+        it.supervision.move_end(WallTime(end))
+    it.loop.run()
     assert [(pid, signum) for _, pid, signum in fake.sent] == [
         (away, signal.SIGUSR1),
         (away, signal.SIGCONT),
@@ -309,7 +344,7 @@ def test_p12_an_escaped_process_that_cannot_be_killed_does_not_keep_the_loop(
     fake.exit(leader)
     begun = fake.monotonic()
     it.loop.run()
-    assert fake.monotonic() - begun == pytest.approx(LEFTOVER_GRACE + escaped.LIMIT)
+    assert fake.monotonic() - begun == pytest.approx(LEFTOVER_GRACE + UNKILLABLE_AFTER)
 
 
 def test_samplers_that_die_at_once_are_given_up(bare: Callable[..., Bare]) -> None:
@@ -413,3 +448,65 @@ def test_p9_a_chore_that_a_keeper_dies_over_is_done_again_unless_once_is_enough(
     assert it.leave()
     os.close(begun)
     os.close(says_begun)
+
+
+# -- in an allocation Slurm signals jobs, too --------------------------------------------------------------------
+
+
+def exits_after(it: Bare, fake: FakeKernel, *signals: int) -> r.JobEnded:
+    """Its one job exits 0 after these signals to the supervisor; its result."""
+    play(it, fake)
+    it.loop.turn()
+    leader = next(iter(fake.processes))
+    for signum in signals:
+        os.kill(os.getpid(), signum)
+    fake.exit(leader)
+    it.loop.turn()
+    if signals == (signal.SIGCONT,):
+        assert it.supervision.phase(1) is not None, "it waits for the signal that comes next"
+    while not it.supervision.done:
+        it.loop.turn()
+    _, result = it.supervision.state.results[1]
+    return result
+
+
+def test_in_an_allocation_a_signal_counts_before_an_exit_that_is_seen_with_it(
+    bare: Callable[..., Bare],
+) -> None:
+    fake = FakeKernel()
+    result = exits_after(bare(workflow_of(job("a", "true")), fake, in_allocation=True), fake, signal.SIGTERM)
+    assert (result.status, result.ended, result.return_code) == ("terminated", "in_grace", 0)
+
+
+def test_control_elsewhere_an_exit_counts_before_a_signal_that_is_seen_with_it(
+    bare: Callable[..., Bare],
+) -> None:
+    fake = FakeKernel()
+    result = exits_after(bare(workflow_of(job("a", "true")), fake), fake, signal.SIGTERM)
+    assert result.status == "completed"
+
+
+def test_in_an_allocation_an_exit_waits_for_the_signal_that_it_stems_from(bare: Callable[..., Bare]) -> None:
+    """Slurm continues all processes, then it signals them: the job dies of it before our own signal has come."""
+    fake = FakeKernel()
+    it = bare(workflow_of(job("a", "true")), fake, in_allocation=True)
+    play(it, fake)
+    it.loop.turn()
+    os.kill(os.getpid(), signal.SIGCONT)
+    fake.exit(next(iter(fake.processes)))
+    it.loop.turn()
+    assert it.supervision.state.results == {}
+    os.kill(os.getpid(), signal.SIGTERM)
+    while not it.supervision.done:
+        it.loop.turn()
+    _, result = it.supervision.state.results[1]
+    assert (result.status, result.ended, result.return_code) == ("terminated", "in_grace", 0)
+
+
+def test_control_a_signal_that_does_not_come_is_not_waited_for_long(bare: Callable[..., Bare]) -> None:
+    """Somebody has resumed a suspended job."""
+    fake = FakeKernel()
+    it = bare(workflow_of(job("a", "true")), fake, in_allocation=True)
+    began = fake.monotonic()
+    assert exits_after(it, fake, signal.SIGCONT).status == "completed"
+    assert fake.monotonic() - began == TERM_FOLLOWS_WITHIN

@@ -14,13 +14,15 @@ PROGRAM = files("supervisor", "cli")
 EVERYTHING = files("supervisor", "cli", "tests", "scripts", "benchmarks")
 
 WAITING = {"os.waitpid", "os.waitid", "os.wait", "os.wait3", "os.wait4", "os.waitstatus_to_exitcode"}
-REAPER = "supervisor/torc_supervise/posix/reap.py"
+LEADER = "supervisor/torc_supervise/helpers/step_leader.py"  # a program of its own, with one child: srun
+REAPERS = {"supervisor/torc_supervise/posix/reap.py", LEADER}
 
 SIGNALLING = {"os.kill", "os.killpg", "signal.pidfd_send_signal"}
 SIGNALLERS = {
     "supervisor/torc_supervise/posix/groups.py",
     # SIGCONT to the keeper, which is a helper of ours and no job: somebody may have stopped it.
     "supervisor/torc_supervise/helpers/link.py",
+    LEADER,  # srun, and itself, to end as its job has ended
 }
 
 WALL_CLOCK = {
@@ -62,7 +64,7 @@ def places(banned: set[str], roots: Iterable[Path] = PROGRAM, homes: Iterable[st
 
 
 def test_p3_one_module_alone_waits_for_processes() -> None:
-    assert places(WAITING, homes={REAPER}) == []
+    assert places(WAITING, homes=REAPERS) == []
 
 
 def test_p2_signals_to_jobs_go_out_in_one_place() -> None:
@@ -115,13 +117,22 @@ def test_subprocess_is_not_used() -> None:
     assert places({"os.system", "os.popen", "os.fork", "os.forkpty", "os.execv", "os.spawnv"}) == []
 
 
+# They run code that is in what they read.
+UNPICKLERS = {"pickle", "marshal", "shelve", "dill", "cloudpickle"}
+
+
+def test_nothing_is_unpickled() -> None:
+    assert [path for path in PROGRAM if UNPICKLERS & {x.split(".")[0] for x in imports(path)}] == []
+    assert places({"multiprocessing.Pipe", "multiprocessing.Queue", "multiprocessing.Manager"}) == []
+
+
 def test_nothing_sleeps() -> None:
     """In the program a sleep is a signal handled late (P1); in a test it is a race that passes on this machine."""
     assert places(SLEEPS, roots=EVERYTHING) == []
     assert [path for path in EVERYTHING if SLEEPS & set(imports(path))] == []
 
 
-@pytest.mark.parametrize("home", sorted({REAPER, *SIGNALLERS, *CLOCKS}))
+@pytest.mark.parametrize("home", sorted({*REAPERS, *SIGNALLERS, *CLOCKS}))
 def test_an_exception_that_is_not_needed_any_more_goes(home: str) -> None:
     """Control, too: the scan finds what it looks for where it is."""
     (path,) = [p for p in PROGRAM if name(p) == home]

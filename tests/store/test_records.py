@@ -117,6 +117,13 @@ def test_a_field_of_a_newer_version_is_ignored() -> None:
         b'{"t":"t","mono":1,"seq":1,"event":"status_reset","job_ids":5}\n',
         encode(1, T, 0.0, r.WorkflowCanceled(2))[:-9] + b"\n",
         b"\xff\xfe garbage\n",
+        b'{"t":"t","mono":1,"seq":"1","event":"workflow_canceled","run_id":1}\n',
+        b'{"t":1,"mono":1,"seq":1,"event":"workflow_canceled","run_id":1}\n',
+        b'{"t":"t","mono":"1","seq":1,"event":"workflow_canceled","run_id":1}\n',
+        b'{"t":"t","mono":1,"seq":1,"event":"workflow_canceled","run_id":true}\n',
+        b'{"t":"t","mono":1,"seq":1,"event":"workflow_canceled","run_id":null}\n',
+        b'{"t":"t","mono":1,"seq":1,"event":"job_started","run_id":1,"job_id":1,"attempt_id":1,"pid":"5","pgid":5}\n',
+        b'{"t":"t","mono":1,"seq":1,"event":"status_reset","job_ids":"12"}\n',
     ],
 )
 def test_what_is_not_a_record_is_a_journal_error(line: bytes) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-LIMIT = 60.0  # seconds; generous, reached only when something hangs
+LIMIT = 150.0  # seconds; generous, reached only when something hangs
 COMMAND = [sys.executable, "-m", "torc_supervise_cli"]
 
 

@@ -2,6 +2,9 @@
 
 SETUP.json: ``{"output": DIR, "workflow": Workflow.to_dict() or null, "options": RunOptions fields, "resume": bool}``.
 ``"fault"``: a path; as soon as a file is there, the loop raises at the end of a turn, as a bug in it would.
+``"hung_disk"``: path of a FIFO; as soon as it is there, every fsync waits until somebody opens it for writing.
+``"no_keepers"``: a path; as long as a file is there, every new keeper dies before it has done anything.
+``"cgroups"``: whether jobs may get cgroups of their own.
 Without a workflow the newest one in DIR is opened again: run once more with ``resume``, else only opened, which
 records what a dead supervisor left.  The last line on stdout is the report, as JSON.
 """
@@ -12,12 +15,16 @@ import json
 import os
 import sys
 from dataclasses import asdict
+from typing import Any
 
 from torc_supervise.errors import TorcError
+from torc_supervise.helpers import keeper
 from torc_supervise.loop import Loop
 from torc_supervise.operations import opened as o
 from torc_supervise.operations.reinitialize import first_record, plan_reinitialize, reinitialize
-from torc_supervise.operations.run import RunOptions, run, survey
+from torc_supervise.operations.run import run
+from torc_supervise.operations.surroundings import RunOptions, survey
+from torc_supervise.posix import cgroups
 from torc_supervise.store.layout import find
 from torc_supervise.workflow.model import Workflow
 
@@ -37,11 +44,39 @@ def plant(fault: str) -> None:
     Loop.turn = faulty  # type: ignore[method-assign]
 
 
+def plant_in_keepers(fault: str) -> None:
+    begin = keeper.main
+
+    def faulty(*arguments: Any) -> None:
+        if os.path.exists(fault):
+            os._exit(71)
+        begin(*arguments)
+
+    keeper.main = faulty
+
+
+def plant_in_disk(fifo: str) -> None:
+    """Only the keeper syncs anything while a run goes on."""
+    sync = os.fsync
+
+    def hang(descriptor: int) -> None:
+        if os.path.exists(fifo):
+            with open(fifo, "rb"):  # waits until somebody has it open for writing
+                pass
+        sync(descriptor)
+
+    os.fsync = hang
+
+
 def main(path: str) -> int:
     with open(path, "rb") as file:
         setup = json.load(file)
     if setup["fault"] is not None:
         plant(setup["fault"])
+        plant_in_keepers(setup["no_keepers"])
+        plant_in_disk(setup["hung_disk"])
+    if not setup["cgroups"]:
+        cgroups.make = lambda nonce: None
     options = RunOptions(**setup["options"])
     if setup["workflow"] is not None:
         workflow = Workflow.from_dict(setup["workflow"])
@@ -55,7 +90,7 @@ def main(path: str) -> int:
             return 0
         if setup["resume"]:
             reinitialize(opened, plan_reinitialize(opened.state))
-        report = run(opened, options, survey(options), say)
+        report = run(opened, options, survey(options, say), say)
     print(json.dumps(asdict(report)))
     return report.exit_code
 

@@ -48,12 +48,14 @@ class Process:
     pgid: int
     sid: int
     started: float
+    leader: int  # of the job that it comes from
     argv: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     handlers: dict[int, Handler] = field(default_factory=dict)
     stopped: bool = False
     uninterruptible: bool = False  # in D state: even SIGKILL waits
     pending: list[int] = field(default_factory=list)
+    passed_on: set[int] = field(default_factory=set)  # signals of its job that it got outside of the group
     received: list[int] = field(default_factory=list)  # signals that it acted on or ignored
     exit: Exit | None = None
     usage: Usage = NO_USAGE
@@ -87,6 +89,7 @@ class FakeKernel:
         self._leaders: set[int] = set()  # not collected
         self._seen_dead: set[int] = set()
         self._watches: dict[int, Process] = {}  # descriptor -> process
+        self._asked: dict[int, int] = {}  # leader -> signal for what left its group
 
     # -- Kernel: what the supervisor calls --------------------------------------------------------------------
 
@@ -97,7 +100,7 @@ class FakeKernel:
                 raise SpawnRefusedError(number)
             raise SpawnFailedError(number, f"{argv[0]}: errno {number}")
         pid = self._free_pid()
-        process = Process(pid, SUPERVISOR, pid, pid, self._now, argv, dict(environment))
+        process = Process(pid, SUPERVISOR, pid, pid, self._now, pid, argv, dict(environment))
         self.processes[pid] = process
         self._leaders.add(pid)
         if self._behaviour is not None:
@@ -123,6 +126,14 @@ class FakeKernel:
         self.deliver(process, signum)
         return Delivery.SENT
 
+    def signal_outside(self, signals: Mapping[int, int]) -> None:
+        for leader, signum in signals.items():
+            if leader in self._leaders:
+                self._asked[leader] = signum
+        for process in list(self.processes.values()):
+            if process.leader in signals:
+                self._pass_on(process)
+
     def sweep(self) -> Sweep:
         found = Sweep()
         if all(process.alive for process in self._children_of(SUPERVISOR)):
@@ -144,6 +155,7 @@ class FakeKernel:
         assert process.exit is not None, "collecting a living leader would wait"
         self._leaders.discard(pid)
         self._seen_dead.discard(pid)
+        self._asked.pop(pid, None)
         self.collected.append(pid)
         del self.processes[pid]
         return process.usage
@@ -152,7 +164,7 @@ class FakeKernel:
         found = self._with_members(Sweep())  # collects dead orphans
         assert not found.exited
         orphans = [process for process in self._children_of(SUPERVISOR) if process.pid not in self._leaders]
-        return [process.pid for process in orphans if process.pgid not in self._leaders]
+        return [process.pid for process in orphans if process.leader not in self._leaders]
 
     def watch(self, pid: int) -> int | None:
         process = self.processes.get(pid)
@@ -177,7 +189,7 @@ class FakeKernel:
         assert of.alive
         pid = self._free_pid()
         self.processes[pid] = Process(
-            pid, parent, of.pgid, of.sid, self._now, of.argv, of.environment, dict(of.handlers)
+            pid, parent, of.pgid, of.sid, self._now, of.leader, of.argv, of.environment, dict(of.handlers)
         )
         return pid
 
@@ -301,9 +313,25 @@ class FakeKernel:
         for orphan in self._children_of(SUPERVISOR):
             if orphan.pid not in self._leaders and not orphan.alive:
                 del self.processes[orphan.pid]
-        for process in self.processes.values():
-            if process.alive and process.pgid in found.members:
-                found.members[process.pgid].append(process.pid)
+        for process in list(self.processes.values()):
+            if process.alive and process.leader in found.members:
+                found.members[process.leader].append(process.pid)
                 if process.parent != SUPERVISOR:
                     found.strangers.add(process.pid)
+                if process.pgid != process.leader:
+                    found.escaped.setdefault(process.leader, []).append(process.pid)
+                    self._pass_on(process)
         return found
+
+    def _pass_on(self, process: Process) -> None:
+        signum = self._asked.get(process.leader)
+        if (
+            signum is None
+            or not process.alive
+            or process.pgid == process.leader
+            or signum in process.passed_on
+        ):
+            return
+        process.passed_on.add(signum)
+        for each in [signum] if signum == signal.SIGKILL else [signum, signal.SIGCONT]:
+            self.signal_process(process.pid, each)

@@ -6,13 +6,16 @@ import ctypes
 import os
 import select
 import sys
+import uuid
 from pathlib import Path
 from typing import Protocol
 
 from support import waiting
 from support.fake_kernel import FakeKernel, Process
 from support.waiting import Fifo
+from torc_supervise.posix import marks
 from torc_supervise.posix.kernel import Kernel, RealKernel
+from torc_supervise.posix.marks import NONCE
 from torc_supervise.posix.subreaper import PR_SET_CHILD_SUBREAPER, become_subreaper
 
 PUPPET = Path(__file__).with_name("children") / "puppet.py"
@@ -58,9 +61,16 @@ class RealLab:
         self._directory = directory
         self._said = Fifo(directory / "said")
         self._started: set[int] = set()
+        self._nonce = uuid.uuid4().hex
+        marks.PATIENCE = (
+            waiting.LIMIT
+        )  # on a busy machine a look would be refused, and nobody here looks again
 
-    def start(self) -> int:
-        pid = self.kernel.spawn((sys.executable, str(PUPPET), str(self._directory)), dict(os.environ))
+    def start(self, *, marked: bool = True) -> int:
+        mark = {NONCE: self._nonce, "TORC_JOB_ID": str(len(self._started))}
+        pid = self.kernel.spawn(
+            (sys.executable, str(PUPPET), str(self._directory)), {**os.environ, **(mark if marked else {})}
+        )
         self._started.add(pid)
         self._said.expect(1, f"{pid} ready")
         return pid

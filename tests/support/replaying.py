@@ -15,6 +15,7 @@ from typing import Any
 from torc_supervise.exitstatus import Exit, Exited, Signaled, Usage
 from torc_supervise.machine import actions as a
 from torc_supervise.machine import deadlines
+from torc_supervise.machine import phases as p
 from torc_supervise.machine import records as r
 from torc_supervise.machine.deadlines import WallTime
 from torc_supervise.machine.errands import Answer, Errand
@@ -22,7 +23,7 @@ from torc_supervise.machine.events import Verified
 from torc_supervise.machine.phases import NEVER
 from torc_supervise.machine.state import WorkflowState
 from torc_supervise.machine.status import Status
-from torc_supervise.machine.supervision import Do, Order, Say, Start, Supervision, Write
+from torc_supervise.machine.supervision import Do, NewEnd, Order, Say, Start, Supervision, Write
 from torc_supervise.scheduler import Capacity, Scheduler
 from torc_supervise.store import journal
 from torc_supervise.store.records import encode
@@ -160,6 +161,7 @@ class World:
             execution.sigkill_headroom_seconds,
             max(graces, default=0.0),
         )
+        self.walls = [(start, self.wall)]  # since when each of them is reckoned with
         self.scheduler = Scheduler(self.capacity, self.state.workflow.jobs_sort_method)
         self.supervision = Supervision(self.state, self.scheduler, self.wall, errands)
         self.groups: dict[int, Group] = {}
@@ -191,6 +193,27 @@ class World:
         self._at()
         self.supervision.on_chore_done(chore_id, answer)
         self.settle()
+
+    def move_end(self, end: float | None) -> None:
+        """The allocation ends ``end`` seconds after the start; None: it has no end any more."""
+        self._at()
+        execution = self.state.workflow.execution
+        wall = deadlines.refit(
+            self.start,
+            self.now,
+            self.supervision.wall,
+            NEVER if end is None else self.start + end,
+            execution.sigkill_headroom_seconds,
+            deadlines.longest_grace(self.state.workflow),
+        )
+        before = dict(self.supervision._phases)
+        self._call(self.supervision.move_end, wall)
+        for job_id, phase in before.items():
+            if isinstance(phase, p.Terminating | p.Lingering):
+                after = self.supervision._phases[job_id]
+                assert isinstance(after, type(phase))
+                assert after.kill_at <= phase.kill_at, "P6: a grace that had begun was lengthened"
+        self.turn()
 
     def turn(self, signals: Iterable[int] = (), *, sweep: bool = True) -> None:
         """One turn of the loop at the present moment, in loop.py's order.
@@ -337,6 +360,8 @@ class World:
                         self.said.append(text)
                     case Do():
                         self.chores.append((self.now, order))
+                    case NewEnd(wall=wall):
+                        self.walls.append((self.now, wall))
                     case Start():
                         self._start(order)
                     case Order(job_id=job_id, action=action):
@@ -394,7 +419,7 @@ class World:
         policy = self.supervision._limits.policy(job_)
         if signum == SIGKILL:
             assert group.count(SIGKILL) == 1, "P6: SIGKILL twice"
-            self._check_kill(job_, group, policy.grace)
+            self._check_kill(job_, group)
         elif signum == policy.termination_signal:
             assert group.count(signum) == 1, "P6: termination signal twice"
             assert group.count(SIGKILL) == 0, "P6: backwards"
@@ -406,19 +431,25 @@ class World:
         for process in targets:
             process.deliver(signum, self.now)
 
-    def _check_kill(self, job_: Job, group: Group, grace: float) -> None:
+    def _check_kill(self, job_: Job, group: Group) -> None:
         """SIGKILL may not come before the rules of DESIGN section 4 allow it."""
         asked = [at for at, signum in group.signals[:-1] if signum != SIGCONT]
-        near_the_end = self.wall.known and self.now >= self.wall.kill_at - 1e-6
+        since = asked[0] if asked else self.now
+        newer = [at for at, _ in self.walls[1:]] + [NEVER]
+        walls = [wall for (_, wall), until in zip(self.walls, newer, strict=True) if until >= since]
+        walls = [wall for wall in walls if wall.known]
+        near_the_end = any(self.now >= wall.kill_at - 1e-6 for wall in walls)
         if self.hurried or near_the_end or job_.termination_signal == "SIGKILL":
             return
         if not asked:
             may = not job_.supports_termination or job_.job_id in self.over_limit
             assert may, "killed without having been asked"
             return
+        grace, _ = deadlines.grace_of(job_, self.state.workflow.execution)
+        grace *= min((wall.grace_scale for wall in walls), default=1.0)
         allowed = min(grace, 5.0) if group.reported_exit is not None else grace
-        if self.wall.known:
-            allowed = min(allowed, (self.wall.end - asked[0]) / 2)
+        for wall in walls:
+            allowed = min(allowed, (wall.end - asked[0]) / 2)
         runs_out = group.reported_exit is not None and job_.requirements.runtime_seconds is not None
         assert runs_out or self.now - asked[0] >= allowed - 1e-6, (
             f"killed {self.now - asked[0]} s after the signal"

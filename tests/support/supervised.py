@@ -14,6 +14,7 @@ from typing import IO, Any
 
 from support import waiting
 from support.waiting import EndOfFile, Fifo
+from torc_supervise.helpers import last_resort
 from torc_supervise.workflow.model import ExecutionConfig, Job, Requirements, ResourceMonitor, Workflow
 
 DRIVE = Path(__file__).with_name("drive.py")
@@ -48,11 +49,13 @@ class Bench:
         environment: dict[str, str] | None = None,
         output: Path | None = None,
         before: str = "",
+        cgroups: bool = False,
         **options: Any,
     ) -> Supervisor:
         """Run these jobs; without jobs and workflow, open what is in the output directory.
 
         Args:
+            cgroups: let each job have one where that is possible, as it is in earnest.
             before: what a batch script does before it execs the supervisor.
         """
         if jobs or workflow is not None:
@@ -65,7 +68,10 @@ class Bench:
             "workflow": workflow.to_dict() if workflow is not None else None,
             "options": options,
             "resume": resume,
+            "cgroups": cgroups,
             "fault": str(self.directory / "fault"),
+            "hung_disk": str(self.directory / "hung_disk"),
+            "no_keepers": str(self.directory / "no_keepers"),
         }
         setup.write_text(json.dumps(document))
         name, _, value = self.mark.partition("=")
@@ -149,6 +155,16 @@ class Supervisor:
         """Have the next turn of its loop raise, and bring that turn about."""
         (self.output.parent / "fault").touch()
         self.signal(signal.SIGCHLD)
+
+    def lose_keepers(self) -> None:
+        """Kill the keeper; no other one gets anything done until :meth:`allow_keepers`."""
+        keeper = self.keeper()
+        (self.output.parent / "no_keepers").touch()
+        os.kill(keeper, signal.SIGKILL)
+        waiting.wait_until(lambda: last_resort.ALONE in self.said(), "it does not say so")
+
+    def allow_keepers(self) -> None:
+        (self.output.parent / "no_keepers").unlink()
 
     def end_alone(self) -> int:
         """Wait for its end, while others may live on that hold its stdout; returns its exit code."""

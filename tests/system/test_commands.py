@@ -165,7 +165,13 @@ def test_cancel_ends_what_runs_and_the_workflow_is_canceled(cli: Cli) -> None:
     supervisor = cli.start("run", "w.yaml")
     pipe.wait_for("ready")
     asked = cli.run("cancel", "1", "-f", "json").json
-    assert asked == {"workflow_id": 1, "asked": True, "running": 1}
+    assert asked == {
+        "workflow_id": 1,
+        "asked": True,
+        "through": "control",
+        "running": 1,
+        "canceled_slurm_jobs": [],
+    }
     assert supervisor.finish().code == 1
     assert "saved" in pipe.wait_for("saved")
     status = cli.run("status", "1", "-f", "json").json

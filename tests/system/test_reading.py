@@ -104,15 +104,22 @@ def test_a_keeper_that_does_not_answer(waiting: Cli, monkeypatch: pytest.MonkeyP
     assert f"'kill -TERM {owner['pid']}' ends it gracefully" in str(refused.value.hint)
 
 
-def test_cancel_from_another_host_names_that_host(finished: Cli) -> None:
-    path = directory_of(finished) / "status.json"
+def test_cancel_from_another_host_leaves_a_request_for_exactly_that_owner(finished: Cli) -> None:
+    """Control: without its lock there is nobody to ask, whatever the last snapshot says."""
+    directory = directory_of(finished)
+    path = directory / "status.json"
     head, rest = path.read_bytes().split(b"\n", 1)
+    host = json.loads(path.read_bytes())["supervisor"]["host"]
     head = head.replace(b'"alive":false', b'"alive":true')
-    host = json.loads(path.read_bytes())["supervisor"]["host"].encode()
-    path.write_bytes(head.replace(b'"host":"' + host, b'"host":"far-' + host) + b"\n" + rest)
-    refused = finished.run("cancel", "1")
-    assert refused.code == 2
-    assert "run 'torc-supervise cancel' on that host" in refused.err
+    path.write_bytes(head.replace(f'"host":"{host}'.encode(), f'"host":"far-{host}'.encode()) + b"\n" + rest)
+    owner = {"host": f"far-{host}", "pid": 1, "start_ticks": 1, "boot_id": None, "started": "2026"}
+    (directory / "lock").write_text(json.dumps({**owner, "command": "run", "nonce": "abc"}))
+    done = finished.run("cancel", "1", "-f", "json")
+    assert (done.code, done.json["asked"], done.json["through"]) == (0, True, "file"), done.err
+    assert f"on far-{host}, finds it within 30 s" in done.err
+    assert json.loads((directory / "cancel_request").read_bytes())["lock"] == "abc"
+    (directory / "lock").unlink()
+    assert "is completed; there is nothing to cancel" in finished.run("cancel", "1").err
 
 
 def test_who_may_not_read_the_journal_sees_the_snapshot_and_its_age(finished: Cli) -> None:

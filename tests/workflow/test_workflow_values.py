@@ -14,7 +14,6 @@ from torc_supervise.workflow.duration import parse_duration, parse_time_limit
 from torc_supervise.workflow.memory import UNITS, parse_memory
 from torc_supervise.workflow.signals import (
     SignalSpec,
-    find_signal_option,
     parse_signal,
     parse_signal_spec,
 )
@@ -176,20 +175,6 @@ def test_signal_specifications(text: str, spec: SignalSpec) -> None:
 def test_signal_specifications_refuse(text: str) -> None:
     with pytest.raises(ValueError):
         parse_signal_spec(text)
-
-
-@pytest.mark.parametrize(
-    ("extra", "found"),
-    [
-        ("--signal=B:TERM@300", "B:TERM@300"),
-        ("--x --signal TERM -y", "TERM"),
-        ("--signal='USR1@5'", "USR1@5"),
-        ("--exclusive", None),
-        ("--no-signal=x", None),
-    ],
-)
-def test_signal_option_is_found_among_others(extra: str, found: str | None) -> None:
-    assert find_signal_option(extra) == found
 
 
 @given(st.text())

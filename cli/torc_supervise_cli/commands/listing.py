@@ -121,7 +121,7 @@ def _memory_text(row: dict[str, Any]) -> str | None:
 
 
 def _result_cells(row: dict[str, Any]) -> tuple[object, ...]:
-    cpu = (row["user_cpu_seconds"] or 0.0) + (row["system_cpu_seconds"] or 0.0)
+    spent = [row[name] for name in ("user_cpu_seconds", "system_cpu_seconds") if row[name] is not None]
     return (
         row["job_id"],
         row["job_name"],
@@ -132,6 +132,6 @@ def _result_cells(row: dict[str, Any]) -> tuple[object, ...]:
         row["signal"],
         ended_text(row),
         duration_text(row["exec_time_seconds"]),
-        duration_text(cpu),
+        duration_text(sum(spent) if spent else None),
         _memory_text(row),
     )

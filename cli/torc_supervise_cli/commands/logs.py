@@ -8,7 +8,16 @@ from typing import Annotated
 
 import typer
 
-from torc_supervise import DEFAULT_OUTPUT_DIRECTORY, LogFile, Logs, content, find, follow, log_files
+from torc_supervise import (
+    DEFAULT_OUTPUT_DIRECTORY,
+    LogFile,
+    Logs,
+    batch_files,
+    content,
+    find,
+    follow,
+    log_files,
+)
 from torc_supervise_cli.options import (
     FormatOption,
     OptionalIdArgument,
@@ -16,7 +25,7 @@ from torc_supervise_cli.options import (
     complete_job,
     wants_json,
 )
-from torc_supervise_cli.output import bold, print_json, say, write_bytes
+from torc_supervise_cli.output import bold, command, print_json, say, write_bytes
 
 
 def logs(
@@ -36,32 +45,47 @@ def logs(
     ] = False,
     stdout: Annotated[bool, typer.Option("--stdout", help="Only stdout.")] = False,
     stderr: Annotated[bool, typer.Option("--stderr", help="Only stderr.")] = False,
+    batch: Annotated[
+        bool,
+        typer.Option(
+            "--batch",
+            help="What the batch script of the newest allocation printed; JOB is then a Slurm job id.",
+        ),
+    ] = False,
     output_dir: OutputOption = DEFAULT_OUTPUT_DIRECTORY,
     format_: FormatOption = None,
 ) -> None:
     """Print what jobs wrote to stdout and stderr in their latest attempt.
 
-    Example: torc-supervise logs 1 train_model --follow
+    Example: torc-supervise logs 1 train_model --follow; torc-supervise logs 1 --batch
     """
     streams = [name for name, chosen in (("stdout", stdout), ("stderr", stderr)) if chosen] or [
         "stdout",
         "stderr",
     ]
     workflow_id = find(output_dir, workflow_id).workflow_id  # the same one at each look
-    files = log_files(output_dir, workflow_id, job, streams).files
+    read = batch_files if batch else log_files
+    found = read(output_dir, workflow_id, job, streams)
+    files = found.files
     if wants_json(ctx, format_):
         print_json({"items": [_item(file) for file in files]})
         return
     if follow_:
-        several = job is None or len(files) > 1
-        _follow(lambda: log_files(output_dir, workflow_id, job, streams), with_heading=several)
+        several = (job is None and not batch) or len(files) > 1
+        _follow(lambda: read(output_dir, workflow_id, job, streams), with_heading=several)
         return
+    if found.batch is not None:
+        say(
+            f"of the batch script of allocation {found.batch}: {command(f'logs {workflow_id} --batch', output_dir)}"
+        )
     if not files:
         say("nothing was written yet")
         return
     written = [file for file in files if next(content(file), b"")]
     for file in written:
         _print_file(file, with_heading=len(written) > 1)
+    if not written:
+        say("nothing was written")
 
 
 def _print_file(file: LogFile, *, with_heading: bool) -> None:

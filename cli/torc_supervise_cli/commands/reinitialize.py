@@ -64,7 +64,7 @@ def reinitialize(
     _print_plan(plan, names, dry_run=dry_run)
     _warn_of_missing(plan)
     if not dry_run:
-        print(f"to run them: {command(f'run {workflow_id}', output_dir)}")
+        _print_how_to_run(workflow_id, plan.updated or state.workflow, output_dir)
 
 
 def reset(
@@ -89,7 +89,7 @@ def reset(
         names = reset_status(opened, failed_only=failed_only)
         if reinitialize and names:
             carry_out(opened, _plan(opened.state, None, force=force), force=force)
-        run_id = opened.state.run_id
+        run_id, workflow = opened.state.run_id, opened.state.workflow
     if wants_json(ctx, format_):
         print_json(
             {
@@ -106,7 +106,14 @@ def reset(
         return
     shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
     print(f"{plural(len(names), 'job')} reset: {shown}")
-    print(f"to run them: {command(f'run {workflow_id}', output_dir)}")
+    _print_how_to_run(workflow_id, workflow, output_dir)
+
+
+def _print_how_to_run(workflow_id: int, workflow: Workflow, output: str) -> None:
+    ways = [command(f"run {workflow_id}", output)]
+    if workflow.extra.get("slurm_schedulers"):
+        ways.append(f"{command(f'submit {workflow_id}', output)} to queue an allocation")
+    print(f"to run them: {', or '.join(ways)}")
 
 
 def _plan(state: WorkflowState, new: Workflow | None, *, force: bool) -> ReinitializePlan:

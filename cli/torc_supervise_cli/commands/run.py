@@ -59,6 +59,16 @@ def run(
             help="When this run has to be over: 90s, 10m, 1h30m, 01:30:00, PT1H30M.", metavar="DURATION"
         ),
     ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(hidden=True, help="The slurm_schedulers entry that this allocation was asked for by."),
+    ] = None,
+    warned_by: Annotated[
+        str | None, typer.Option(hidden=True, help="The --signal that this allocation was asked for with.")
+    ] = None,
+    auto_resubmit: Annotated[
+        int, typer.Option(hidden=True, help="How many further allocations may be queued.", min=0, max=MOST)
+    ] = 0,
     force: ForceOption = False,
     output_dir: OutputOption = DEFAULT_OUTPUT_DIRECTORY,
     format_: FormatOption = None,
@@ -80,6 +90,9 @@ def run(
         num_gpus,
         _seconds(time_limit),
         progress=sys.stderr.isatty(),
+        scheduler=scheduler,
+        warned_by=warned_by,
+        auto_resubmit=auto_resubmit,
     )
     if what.isdecimal() and not os.path.exists(what):
         started = run_existing(output_dir, int(what), options, say, force=force)
@@ -143,7 +156,8 @@ def _say_how_to_go_on(started: Started, output: str) -> None:
     if report.unconfirmed:
         say(f"{report.unconfirmed} records were not confirmed to be on disk when it had to leave")
     if report.exit_code == EXIT_RESUME:
-        say(f"stopped early with work left; to go on: {command(f'run {report.workflow_id}', output)}")
+        how = "run" if report.slurm_job_id is None else "submit"
+        say(f"stopped early with work left; to go on: {command(f'{how} {report.workflow_id}', output)}")
     elif report.state.value == "failed":
         workflow = report.workflow_id
         say(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from torc_supervise import look_up
+from torc_supervise_cli.allocations import allocation_text, goes_on, ran_nothing, shown, time_text
 from torc_supervise_cli.output import (
     bold,
     colour,
@@ -20,7 +21,7 @@ from torc_supervise_cli.output import (
 
 def show_status(output: str, workflow_id: int | None, format_: str) -> int:
     """Print the status of a workflow (the newest one without an id); returns the exit code."""
-    document = look_up(output, workflow_id, with_jobs=format_ == "json")
+    document = look_up(output, workflow_id, with_jobs=format_ == "json", ask_slurm=True)
     if document.text is not None:
         write_bytes(document.text)
         return 0
@@ -44,8 +45,12 @@ def _print_head(head: dict[str, Any]) -> None:
         if supervisor["slurm_job_id"]:
             where += f", Slurm job {supervisor['slurm_job_id']}"
         if supervisor["alive"] and supervisor["end_time"]:
-            where += f", ends at {supervisor['end_time']}"
+            where += f", ends at {time_text(supervisor['end_time'])}"
         print(f"supervisor  {where} ({_whereabouts(supervisor)}), run {head['run_id']}")
+    for row in shown(head.get("allocations") or []):
+        print(f"allocation  {allocation_text(row, supervisor)}")
+    if head.get("slurm") not in (None, "answered"):
+        print(f"            Slurm did not answer ({head['slurm']}): as of the last record")
     source = head["source"]
     age = "now" if source == "live" else f"{duration_text(head['age_seconds'])} ago"
     print(f"as of       {age} ({source})")
@@ -84,17 +89,28 @@ def print_jobs(rows: list[dict[str, Any]], *, with_pid: bool = False) -> None:
     print_table(headings, cells, right=("id", "code", "time", "pid"))
 
 
+def way_on(allocations: list[dict[str, Any]]) -> str:
+    """Which command goes on with a workflow: the one that was used before."""
+    return "submit" if any(row["why"] for row in allocations) else "run"
+
+
 def _print_way_on(head: dict[str, Any], output: str) -> None:
     supervisor = head["supervisor"]
-    if supervisor is not None and not supervisor["alive"]:
+    allocations = head.get("allocations") or []
+    if any(goes_on(row) for row in allocations):
+        return  # by itself
+    if head["state"] in ("terminated", "ready") and allocations and ran_nothing(allocations[-1], supervisor):
+        printed = command(f"logs {head['workflow_id']} --batch", output)
+        print(f"\nallocation {allocations[-1]['slurm_job_id']} did not run it; what it printed:   {printed}")
+    if allocations or (supervisor is not None and not supervisor["alive"]):
         running = head["jobs_by_status"]["running"]
-        if running:
+        if supervisor is not None and running and not supervisor["alive"]:
             left = plural(running, "job")
-            print(
-                f"\nIts supervisor is gone and left {left} without a result; the next run or reinitialize ends them."
-            )
+            what = "its allocation" if supervisor.get("slurm_state") else "its supervisor"
+            record = command(f"sync-status {head['workflow_id']}", output)
+            print(f"\n{what} is gone and left {left} without a result; {record} records what was lost")
         if head["state"] in ("terminated", "ready"):
-            again = command(f"run {head['workflow_id']}", output)
+            again = command(f"{way_on(allocations)} {head['workflow_id']}", output)
             print(f"\nto go on:   {again}")
         elif head["state"] == "failed":
             reset = command(f"reset-status {head['workflow_id']} --failed-only", output)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from torc_supervise import Loaded, Plan, SpecError, json_schema, load, plan
+from torc_supervise import Loaded, Plan, SpecError, advise, json_schema, load, plan
 from torc_supervise_cli.commands.run import user
 from torc_supervise_cli.options import Format, FormatOption, wants_json
 from torc_supervise_cli.output import bytes_text, plural, print_json, print_table, say
@@ -37,8 +37,8 @@ def validate(
     if as_json:
         print_json(_document(loaded, planned))
         return
-    for warning in loaded.warnings:
-        say(f"warning: {warning.render()}")
+    for text in _warnings(loaded):
+        say(f"warning: {text}")
     _print_plan(loaded, planned)
 
 
@@ -59,7 +59,7 @@ def _document(loaded: Loaded, planned: Plan) -> dict[str, Any]:
     return {
         "valid": True,
         "errors": [],
-        "warnings": [warning.render() for warning in loaded.warnings],
+        "warnings": _warnings(loaded),
         "summary": {
             "workflow_name": workflow.name,
             "workflow_description": workflow.description,
@@ -86,12 +86,22 @@ def _document(loaded: Loaded, planned: Plan) -> dict[str, Any]:
     }
 
 
+def _warnings(loaded: Loaded) -> list[str]:
+    """Also what ``submit`` would say: such a file is valid, and ``run`` takes it."""
+    advice = [
+        f"submit would refuse it: {finding.message}" if finding.is_error else finding.message
+        for finding in advise(loaded.workflow)
+    ]
+    return [*(warning.render() for warning in loaded.warnings), *advice]
+
+
 def _print_plan(loaded: Loaded, planned: Plan) -> None:
     before = loaded.counts.jobs
+    waits = "1 dependency" if planned.dependencies == 1 else f"{planned.dependencies} dependencies"
     expanded = f" (from {before} in the file)" if before != planned.jobs else ""
     print(
         f"'{loaded.workflow.name}' is valid: {plural(planned.jobs, 'job')}{expanded}, "
-        f"{planned.dependencies} dependencies, {planned.supports_termination} with supports_termination"
+        f"{waits}, {planned.supports_termination} with supports_termination"
     )
     rows = []
     for stage in planned.stages:

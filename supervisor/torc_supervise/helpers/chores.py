@@ -10,10 +10,20 @@ from collections.abc import Callable
 from typing import Any
 
 from torc_supervise.errors import TorcError
-from torc_supervise.helpers import messages
+from torc_supervise.helpers import commands, messages, queueing
+from torc_supervise.slurm.ask import ask
+from torc_supervise.slurm.end_steps import end_steps
 
 Body = dict[str, Any]
-KINDS: dict[str, Callable[[Body], Body]] = {}
+KINDS: dict[str, Callable[[Body], Body]] = {
+    "ask_slurm": ask,
+    "end_steps": end_steps,
+    "run_commands": commands.run_commands,
+    "end_commands": commands.end_commands,
+    "submit": queueing.queue_allocation,
+    "look_at_files": queueing.look_at_files,
+    "scancel": queueing.cancel_allocations,
+}
 """kind -> what does it.  The answer gets ``ok: true`` unless it says otherwise."""
 
 
@@ -33,4 +43,6 @@ class Chores:
             answer = {"ok": False, "kind": type(error).__name__, "message": error.message}
         except OSError as error:
             answer = {"ok": False, "kind": "OSError", "message": str(error)}
+        except Exception as error:  # noqa: BLE001  # a bug of ours; without an answer a run would wait for its own limit
+            answer = {"ok": False, "kind": type(error).__name__, "message": f"an error of ours: {error!r}"}
         self._tell(messages.line("X", {"chore_id": chore_id, "answer": answer}))

@@ -12,6 +12,8 @@ import secrets
 import selectors
 import shutil
 import socket
+import stat
+import struct
 import tempfile
 from collections.abc import Callable
 
@@ -19,6 +21,7 @@ import orjson
 
 LARGEST_REQUEST = 4096  # bytes
 MOST_CLIENTS = 64
+_CREDENTIALS = struct.Struct("3i")
 
 
 class ControlSocket:
@@ -27,13 +30,14 @@ class ControlSocket:
     def __init__(
         self, selector: selectors.BaseSelector, answer: Callable[[object], bytes], directory: str
     ) -> None:
-        """Make ``directory`` (of :func:`new_directory`); what a keeper that was killed has left there goes."""
+        """Make ``directory`` (of :func:`new_directory`); what a keeper that was killed has left there goes.
+
+        In a shared temporary directory somebody else may have taken the name since: then it is another one.
+        """
         self._selector = selector
         self._answer = answer
         self._clients: dict[socket.socket, _Client] = {}
-        self._directory = directory
-        remove(directory)
-        os.mkdir(directory, 0o700)
+        self._directory = _make(directory)
         self.path = os.path.join(self._directory, "control")
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         old = os.umask(0o177)
@@ -57,7 +61,7 @@ class ControlSocket:
             connection, _ = self._listener.accept()
         except OSError:
             return
-        if len(self._clients) >= MOST_CLIENTS:
+        if len(self._clients) >= MOST_CLIENTS or peer_of(connection) not in (os.geteuid(), 0):
             connection.close()
             return
         connection.setblocking(False)
@@ -114,13 +118,42 @@ def new_directory() -> str:
     return os.path.join(runtime_directory(), f"torc-supervise-{secrets.token_hex(6)}")
 
 
+def _make(directory: str) -> str:
+    remove(directory)
+    try:
+        os.mkdir(directory, 0o700)
+    except FileExistsError:
+        directory = new_directory()
+        os.mkdir(directory, 0o700)
+    return directory
+
+
+def peer_of(connection: socket.socket) -> int:
+    """User id of whoever is at the other end, as the kernel knows it (SO_PEERCRED)."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    _pid, uid, _gid = _CREDENTIALS.unpack(credentials)
+    return int(uid)
+
+
 def remove(directory: str) -> None:
     shutil.rmtree(directory, ignore_errors=True)
 
 
 def runtime_directory() -> str:
-    """A directory on a local disk: the user's runtime directory if there is one, else the temporary directory."""
+    """A directory on a local disk: the user's runtime directory if there is one, else the temporary directory.
+
+    After ``sudo`` or ``su`` the variable may still name that of another user.
+    """
     wanted = os.environ.get("XDG_RUNTIME_DIR", "")
-    if wanted and os.path.isdir(wanted) and os.access(wanted, os.W_OK | os.X_OK):
+    if wanted and _is_ours_alone(wanted) and os.access(wanted, os.W_OK | os.X_OK):
         return wanted
     return "/tmp" if os.access("/tmp", os.W_OK | os.X_OK) else tempfile.gettempdir()
+
+
+def _is_ours_alone(directory: str) -> bool:
+    try:
+        about = os.stat(directory)
+    except OSError:
+        return False
+    mode = stat.S_IMODE(about.st_mode)
+    return stat.S_ISDIR(about.st_mode) and about.st_uid == os.geteuid() and not mode & 0o022

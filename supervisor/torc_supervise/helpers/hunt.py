@@ -14,18 +14,21 @@ import time
 from collections.abc import Collection, Iterator
 
 from torc_supervise.posix.groups import signal_descriptor
+from torc_supervise.posix.marks import NONCE
 from torc_supervise.posix.spawn import MACHINE_FULL
 
 LOOK_AGAIN_AFTER = 0.2  # seconds, where not every process can be watched
 
 
-def marks(output_directory: str, workflow_id: int, run_id: int) -> list[bytes]:
+def marks(output_directory: str, workflow_id: int, run_id: int, nonce: str | None = None) -> list[bytes]:
     """Entries that every process of one run has in its environment (``RunEnvironment.of``), and of no other run."""
-    entries = (
+    entries = [
         f"TORC_OUTPUT_DIR={output_directory}",
         f"TORC_WORKFLOW_ID={workflow_id}",
         f"TORC_RUN_ID={run_id}",
-    )
+    ]
+    if nonce is not None:
+        entries.append(f"{NONCE}={nonce}")
     return list(map(os.fsencode, entries))
 
 

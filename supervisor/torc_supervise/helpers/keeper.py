@@ -13,6 +13,7 @@ import selectors
 import socket
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 import orjson
@@ -23,6 +24,7 @@ from torc_supervise.helpers.chores import Chores
 from torc_supervise.helpers.control import ControlSocket
 from torc_supervise.helpers.inspector import Inspector
 from torc_supervise.helpers.last_will import LastWill
+from torc_supervise.helpers.outside import Outside
 from torc_supervise.helpers.speaker import Speaker
 from torc_supervise.helpers.writer import Writer
 from torc_supervise.machine.deadlines import WallTime
@@ -32,7 +34,7 @@ from torc_supervise.machine.state import WorkflowState
 from torc_supervise.machine.status import Status, StopReason
 from torc_supervise.posix.clock import wall
 from torc_supervise.posix.identity import own_identity
-from torc_supervise.store import view
+from torc_supervise.store import requests, view
 from torc_supervise.store.journal import Journal
 from torc_supervise.store.layout import WorkflowFiles
 from torc_supervise.store.lock import Lock
@@ -43,7 +45,10 @@ LAST_WORDS_LIMIT = 2.0  # seconds for a terminal or file system that does not ta
 
 @dataclass(frozen=True, slots=True)
 class KeeperSetup:
-    """What a keeper needs to begin: the state as of the fork and records that may not be durable yet."""
+    """What a keeper needs to begin: the state as of the fork and records that may not be durable yet.
+
+    ``earlier``: what the end of the allocation was before, each until a moment (monotonic seconds).
+    """
 
     files: WorkflowFiles
     state: WorkflowState
@@ -51,6 +56,7 @@ class KeeperSetup:
     wall: WallTime
     unacknowledged: tuple[tuple[int, bytes], ...] = ()  # (seq, line), already folded into ``state``
     progress: bool = False
+    earlier: tuple[tuple[float, WallTime], ...] = ()
     control: str = ""  # directory of the control socket
 
 
@@ -59,7 +65,7 @@ class Keeper:
 
     def __init__(self, setup: KeeperSetup, parent: socket.socket) -> None:
         self._files, self._state, self._lock = setup.files, setup.state, setup.lock
-        self._wall = setup.wall
+        self._wall, self._earlier = setup.wall, setup.earlier
         self._parent = parent
         self._seq = 0
         self._selector = selectors.DefaultSelector()
@@ -81,12 +87,16 @@ class Keeper:
             self._tell_trouble,
             self._document,
             time.monotonic,
+            new_owner=self._new_owner,
+            on_lost=self._tell_lost,
         )
+        self._outside = Outside(self._look_outside)
         self._catch_up(setup.unacknowledged)
 
     def run(self) -> None:
         """Serve until the parent is done or gone."""
         self._writer.start()
+        self._outside.start()
         reader = _LineReader(self._parent)
         self._selector.register(self._parent, selectors.EVENT_READ, None)
         while not self._leaving:
@@ -118,8 +128,13 @@ class Keeper:
             match line[:1]:
                 case b"V":
                     self._inspector.ask(messages.Inspection(**messages.body(line)))
+                case b"Q":
+                    self._outside.nudge()
                 case b"X":
                     self._chores.begin(**messages.body(line))
+                case b"E":
+                    since, wall = messages.moved_end(line)
+                    self._wall, self._earlier = wall, (*self._earlier, (since, self._wall))
                 case b"P":
                     self._speaker.say(line[1:].decode(errors="replace"))
                 case b"L":
@@ -170,8 +185,28 @@ class Keeper:
     def _tell_trouble(self, code: str, message: str) -> None:
         self._tell(messages.line("W", {"code": code, "message": message}))
 
+    def _tell_canceled(self, allocations: Iterable[object]) -> None:
+        self._tell(messages.line("C", [x for x in allocations if isinstance(x, str)]))
+
+    def _tell_lost(self, owner: str) -> None:
+        self._tell(messages.line("O", owner))
+
     def _tell_verified(self, job_id: int, verified: Verified) -> None:
         self._tell(messages.line("V", {"job_id": job_id, **asdict(verified)}))
+
+    # -- outside --------------------------------------------------------------------------------------------
+
+    def _new_owner(self) -> str | None:
+        holder = self._lock.taken_by()
+        return None if holder is None else holder.describe()
+
+    def _look_outside(self) -> None:
+        """In a thread of its own: has somebody left a request?  And the writer's: has somebody taken it over?"""
+        with contextlib.suppress(OSError):
+            request = requests.take(self._files, self._lock.owner)
+            if request is not None:
+                self._tell_canceled(request.allocations)
+        self._writer.check()
 
     # -- to people ------------------------------------------------------------------------------------------
 
@@ -188,8 +223,11 @@ class Keeper:
                 return _json_line(self._head())
             case {"ask": "status"}:
                 return self._document()
+            case {"ask": "cancel", "allocations": [*allocations]}:
+                self._tell_canceled(allocations)
+                return _json_line({"canceled": True})
             case {"ask": "cancel"}:
-                self._tell(b"C\n")
+                self._tell_canceled(())
                 return _json_line({"canceled": True})
             case _:
                 return _json_line({"error": "unknown request"})
@@ -237,7 +275,8 @@ class Keeper:
                 self._fold(line)
             self._writer.put([line], self._seq)
 
-        LastWill(self._state, self._wall, write, self._speaker.say, output=self._files.output).execute()
+        say, output = self._speaker.say, self._files.output
+        LastWill(self._state, self._wall, write, say, earlier=self._earlier, output=output).execute()
 
     def _sign_lock(self) -> None:
         """Put our name on the lock, so that nobody takes the workflow over while we write for a parent that is dead.
@@ -246,7 +285,8 @@ class Keeper:
         new owner ends and records what there is.  A lock that cannot be written is no reason not to run.
         Test: test_faults.py::test_p10_a_workflow_is_not_taken_over_while_the_keeper_of_a_killed_parent_still_writes.
         """
-        if not self._lock.is_ours():
+        if not self._lock.is_ours() and os.path.exists(self._files.journal):
+            self._tell_lost(self._new_owner() or "somebody else")
             os._exit(75)
         me = own_identity()
         try:
@@ -257,6 +297,7 @@ class Keeper:
     def _finish(self) -> None:
         if self._control is not None:
             self._control.close()
+        self._outside.finish(LAST_WORDS_LIMIT)
         self._writer.leave()
         self._writer.join()
         self._inspector.finish(LAST_WORDS_LIMIT)

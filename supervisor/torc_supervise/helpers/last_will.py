@@ -1,8 +1,7 @@
 """The last will: the parent was killed, and the keeper ends its jobs under the same termination rules (P10).
 
 The keeper is not the jobs' parent, so it cannot see how they end: return codes are unknown and said to be.  Members of
-a group are found in /proc and watched by pidfd, so that nothing is polled.  A group's number cannot change hands while
-a member lives; each look at /proc checks that what has the number is as old as the job.
+a group, and what has left it, are found in /proc (``kin``) and watched by pidfd, so that nothing is polled.
 """
 
 from __future__ import annotations
@@ -11,26 +10,34 @@ import errno
 import os
 import select
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from signal import SIGCONT, SIGKILL, Signals
 
 from torc_supervise.helpers import hunt
-from torc_supervise.machine import deadlines
+from torc_supervise.helpers.kin import Kin
+from torc_supervise.machine import deadlines, orders
 from torc_supervise.machine import records as r
 from torc_supervise.machine.deadlines import WallTime
+from torc_supervise.machine.limits import execution_of_steps
 from torc_supervise.machine.live import LiveAttempt
+from torc_supervise.machine.orders import jobs_text
 from torc_supervise.machine.phases import Policy
 from torc_supervise.machine.state import WorkflowState
 from torc_supervise.machine.status import Ended, Status, StopReason
 from torc_supervise.machine.step import LEFTOVER_GRACE, UNKILLABLE_AFTER
-from torc_supervise.posix import clock, procfs
-from torc_supervise.posix.groups import signal_group, signal_process
+from torc_supervise.posix import clock
+from torc_supervise.posix.cgroups import RunCgroup
+from torc_supervise.posix.groups import signal_exactly, signal_group, signal_process
+from torc_supervise.posix.lineage import Key
+from torc_supervise.posix.procfs import ProcessStat
 from torc_supervise.posix.spawn import MACHINE_FULL
+from torc_supervise.posix.steps import signal_step
 from torc_supervise.workflow.model import ExecutionConfig, Job
 
 WHY = "supervisor_died"
 LOOK_AGAIN_AFTER = 0.2  # seconds, where not every process can be watched
-_TICKS = os.sysconf("SC_CLK_TCK")
+
+Members = dict[int, list[ProcessStat]]  # job -> its living processes
 
 
 class LastWill:
@@ -43,34 +50,54 @@ class LastWill:
         write: Callable[[r.Record], None],
         say: Callable[[str], None],
         *,
+        earlier: Sequence[tuple[float, WallTime]] = (),
         look: bool = True,
         output: str | None = None,
     ) -> None:
         self._state, self._wall, self._write, self._say = state, wall, write, say
+        self._earlier = earlier  # what the end was before, each until a moment
         self._look = (
             look  # False: the jobs ran on another host or before a reboot, nothing of them can be here
         )
         self._output = output  # the output directory; None not to look for what is not on the books
-        self._boot_offset = clock.boot_offset()
+        started = state.supervisor.record if state.supervisor is not None else None
+        is_steps = started is not None and started.mode == "slurm"
+        self._signal_group = signal_step if is_steps else signal_group
+        self._execution = state.workflow.execution
+        if is_steps:
+            self._execution = execution_of_steps(self._execution)
+        # What the leaders of job steps have started is their own business: it runs on other nodes.
+        self._nonce = started.nonce if started is not None and not is_steps else None
+        directory = started.cgroup if started is not None and look else None
+        self._cgroup = RunCgroup(directory, "") if directory is not None else None
+        self._kin = Kin(self._nonce, clock.boot_offset(), self._cgroup)
+        self._asked: dict[int, int] = {}  # job -> the last signal that all of its processes are to get
+        self._warned: set[int] = set()  # jobs that only have processes outside of their group
+        self._sent: set[tuple[Key, int]] = set()  # to processes outside of the groups
 
     def execute(self) -> None:
         """Signal, wait, kill, record.  Bounded: by the grace, then by UNKILLABLE_AFTER."""
         attempts = dict(self._state.live)
-        self._record_lost(attempts)
+        known = self._record_lost(attempts)
         if attempts:
-            self._say(f"the supervisor was killed: ending its {len(attempts)} running jobs")
+            self._say(f"the supervisor was killed: ending its {jobs_text(len(attempts))}")
         now = time.monotonic()
-        execution, kill_at = self._state.workflow.execution, {}
+        execution, kill_at = self._execution, {}
         for job_id, live in attempts.items():
             job = self._state.job(job_id)
             if live.asked_at is None and job.supports_termination:
-                self._ask(job, live)
-            kill_at[job_id] = kill_due(job, live, execution, self._wall, now)
+                self._ask(job, live, known)
+            walls = walls_since(live.asked_at, self._wall, self._earlier)
+            kill_at[job_id] = min(kill_due(job, live, execution, wall, now) for wall in walls)
+        self._pass_on(attempts, known)
         # Jobs that were started in the very moment of the parent's death; what left the group of a job stays with it.
         unrecorded = self._hunt(spared=attempts)
         killed: set[int] = set()
         while attempts:
             members = self._members(attempts)
+            if members is not None:
+                known = members
+                self._pass_on(attempts, known)
             for job_id in [j for j in attempts if members is not None and not members[j]]:
                 self._record(attempts.pop(job_id), Ended.KILLED if job_id in killed else Ended.IN_GRACE)
             now = time.monotonic()
@@ -78,15 +105,19 @@ class LastWill:
                 if job_id in killed:
                     self._record(attempts.pop(job_id), Ended.UNKILLABLE)
                     continue
-                signal_group(attempts[job_id].started.pgid, SIGKILL)
+                self._to_group(attempts[job_id], SIGKILL, known)
+                self._asked[job_id] = SIGKILL
+                if self._cgroup is not None:
+                    self._cgroup.job(str(job_id), str(attempts[job_id].started.attempt_id)).kill()
                 killed.add(job_id)
                 kill_at[job_id] = now + UNKILLABLE_AFTER
+            self._pass_on(attempts, known)
             if attempts:
                 seconds = min(kill_at[j] for j in attempts) - now
                 if members is None:
                     _wait_for_any([], min(seconds, LOOK_AGAIN_AFTER))
                 else:
-                    _wait_for_any([pid for job_id in attempts for pid in members[job_id]], seconds)
+                    _wait_for_any([about.pid for job_id in attempts for about in members[job_id]], seconds)
         state = self._state
         hunts = (unrecorded, self._hunt(spared=()))
         found = sum(each.finish() for each in hunts if each is not None)
@@ -95,6 +126,8 @@ class LastWill:
             message = f"{found} {noun} of the run were in no job's group and were killed"
             self._write(r.Warned(state.run_id, "escaped", message))
             self._say(f"warning: {message}")
+        if self._cgroup is not None:
+            self._cgroup.remove()
         if state.run_is_open:
             self._write(r.RunEnded(state.run_id, state.outcome().value))
 
@@ -103,11 +136,14 @@ class LastWill:
         if self._output is None or not self._look:
             return None
         state = self._state
-        ours = hunt.marks(self._output, state.workflow_id, state.run_id)
+        ours = hunt.marks(self._output, state.workflow_id, state.run_id, self._nonce)
         return hunt.Hunt(ours, [hunt.job_mark(job_id) for job_id in spared], UNKILLABLE_AFTER)
 
-    def _record_lost(self, attempts: dict[int, LiveAttempt]) -> None:
+    def _record_lost(self, attempts: dict[int, LiveAttempt]) -> Members:
         """Those of which nothing is there any more: they ended, and nobody saw how.
+
+        Returns:
+            what is there of the others.
 
         Raises:
             OSError: the machine is too full to tell, for long.  Signals might hit strangers then.
@@ -119,43 +155,58 @@ class LastWill:
             _wait_for_any([], LOOK_AGAIN_AFTER)
         for job_id in [j for j in attempts if not members[j]]:
             self._record(attempts.pop(job_id), Ended.LOST)
+        return members
 
-    def _ask(self, job: Job, live: LiveAttempt) -> None:
+    def _ask(self, job: Job, live: LiveAttempt, known: Members) -> None:
         """Send the first signal."""
-        signum = Signals[job.termination_signal or self._state.workflow.execution.termination_signal].value
+        signum = Signals[job.termination_signal or self._execution.termination_signal].value
         if job.signal_scope == "leader":
-            signal_process(live.started.pid, signum)
+            if any(about.pid == live.started.pid for about in known[job.job_id]):
+                signal_process(live.started.pid, signum)
         else:
-            signal_group(live.started.pgid, signum)
-        signal_group(live.started.pgid, SIGCONT)
+            self._to_group(live, signum, known)
+            self._asked[job.job_id] = signum
+        self._to_group(live, SIGCONT, known)
 
-    def _members(self, attempts: dict[int, LiveAttempt]) -> dict[int, list[int]] | None:
-        """Living members of the attempts' groups: right number, right session, not older than the job.
+    def _to_group(self, live: LiveAttempt, signum: int, known: Members) -> None:
+        """Not where only processes outside of the group are left: its number may be another's by now."""
+        pgid = live.started.pgid
+        if any(about.pgid == pgid for about in known[live.started.job_id]):
+            self._signal_group(pgid, signum)
 
-        An attempt that could not be started has no group; its number is 0.
+    def _pass_on(self, attempts: dict[int, LiveAttempt], members: Members) -> None:
+        """What has left its job's group gets what the group got, once each, whenever it is found."""
+        for job_id, live in attempts.items():
+            outside = [about for about in members.get(job_id, ()) if about.pgid != live.started.pgid]
+            if outside and len(outside) == len(members[job_id]) and job_id not in self._warned:
+                self._warned.add(job_id)
+                message = orders.escaped_text(self._state.job(job_id), len(outside))
+                self._write(r.Warned(self._state.run_id, "escaped", message, job_id))
+                self._say(f"warning: {message}")
+            signum = self._asked.get(job_id)
+            if signum is None:
+                continue
+            for about in outside:
+                what = ((about.pid, about.start_ticks), signum)
+                if what not in self._sent and signal_exactly(about, signum):
+                    self._sent.add(what)
+                    if signum != SIGKILL:
+                        signal_exactly(about, SIGCONT)
+
+    def _members(self, attempts: dict[int, LiveAttempt]) -> Members | None:
+        """See ``Kin.members``.
 
         Returns:
-            None where the machine is too full to tell (P11): nobody is gone because nobody can look.
+            None where nobody can tell, because the machine is too full (P11) or a process is: nobody is gone then.
         """
-        groups = [(job_id, live) for job_id, live in attempts.items() if live.started.pgid > 1]
-        by_pgid = {live.started.pgid: (job_id, live.mono) for job_id, live in groups}
-        found: dict[int, list[int]] = {job_id: [] for job_id in attempts}
-        if not (by_pgid and self._look):
-            return found
+        if not self._look:
+            return {job_id: [] for job_id in attempts}
         try:
-            everything = list(procfs.everything())
+            return self._kin.members(attempts)
         except OSError as error:
             if error.errno in MACHINE_FULL:
                 return None
             raise
-        for about in everything:
-            owner = by_pgid.get(about.pgid)
-            if owner is None or not about.alive or about.sid != about.pgid:
-                continue
-            started = about.start_ticks / _TICKS - self._boot_offset
-            if started >= owner[1] - 2.0:  # ticks are coarse, and the record is written after the spawn
-                found[owner[0]].append(about.pid)
-        return found
 
     def _record(self, live: LiveAttempt, ended: Ended) -> None:
         started = live.started
@@ -172,6 +223,15 @@ class LastWill:
                 error="the supervisor was killed while it ran; its exit status is unknown",
             )
         )
+
+
+def walls_since(
+    asked_at: float | None, wall: WallTime, earlier: Sequence[tuple[float, WallTime]]
+) -> list[WallTime]:
+    """The ends that were reckoned with since a job was asked: none of them lengthens its grace (P6)."""
+    if asked_at is None:
+        return [wall]
+    return [wall, *(before for until, before in earlier if asked_at <= until)]
 
 
 def kill_due(job: Job, live: LiveAttempt, execution: ExecutionConfig, wall: WallTime, now: float) -> float:

@@ -14,14 +14,17 @@ from torc_supervise.helpers import control, keeper, messages, sampler
 from torc_supervise.helpers.channel import Channel
 from torc_supervise.helpers.fork import fork_helper
 from torc_supervise.helpers.keeper import KeeperSetup
+from torc_supervise.helpers.last_resort import ALONE, LastResort, Unconfirmed, Voice
 from torc_supervise.helpers.messages import Inspection
 from torc_supervise.machine.backoff import Backoff
+from torc_supervise.machine.deadlines import WallTime
 from torc_supervise.machine.orders import Do
 from torc_supervise.machine.phases import NEVER
 from torc_supervise.machine.records import JobSignaled, Record
 from torc_supervise.machine.state import WorkflowState
 from torc_supervise.machine.status import StopReason
 from torc_supervise.store.records import encode
+from torc_supervise.store.view import last_document
 from torc_supervise.workflow.model import Job, JobId
 
 
@@ -41,8 +44,10 @@ class KeeperLink:
         self._unsaid: list[bytes] = []  # lines for people while there is no keeper
         self._signals_begin = 0.0  # epoch seconds: no signal of the records to come was sent before
         self._told_to_leave = False
+        self.voice = Voice()
         self.pid = 0
         self.gone = False
+        self.disowned = False  # somebody has taken the workflow over: no keeper writes for us any more
         self.channel = self._fork(())
 
     # -- saying ---------------------------------------------------------------------------------------------
@@ -56,17 +61,19 @@ class KeeperLink:
         if type(record) is JobSignaled and record.why != StopReason.LEFTOVER:
             self._signaled.setdefault(record.job_id, self._signals_begin)
 
-    def before_signals(self) -> None:
-        """Signals may go out now, and their records will follow.
+    def before_signals(self, ahead: float) -> None:
+        """Signals may go out now, and their records will follow.  Others may have sent theirs ``ahead`` seconds ago.
 
         A job may have saved by the time the record of its signal is written: what is newer than this moment was saved
         after the signal.
         """
-        self._signals_begin = time.time()
+        self._signals_begin = time.time() - ahead
 
     def say(self, text: str) -> None:
         line = b"P" + text.replace("\n", " ").encode(errors="replace") + b"\n"
-        if self.channel.closed:
+        if self.voice.raised:
+            self.voice.say(text)
+        elif self.channel.closed:
             self._unsaid.append(line)
         else:
             self.channel.send(line)
@@ -78,6 +85,17 @@ class KeeperLink:
         question = Inspection(job.job_id, outputs, job.checkpoint, signaled_at)
         self._questions[job.job_id] = question
         self.channel.send(messages.line("V", asdict(question)))
+
+    def look_for_requests(self) -> None:
+        """Somebody may have left a request to cancel.  A new keeper looks by itself."""
+        self.channel.send(b"Q\n")
+
+    def move_end(self, wall: WallTime) -> None:
+        """The end of the allocation is another one; the last will reckons with it."""
+        earlier = (*self._setup.earlier, (time.monotonic(), self._setup.wall))
+        self._setup = replace(self._setup, wall=wall, earlier=earlier)
+        if not self.channel.closed:  # else the next keeper begins with it
+            self.channel.send(messages.end_moved(earlier[-1][0], wall))
 
     def ask_for(self, chore: Do) -> None:
         """Have a chore done; what it came to comes as an ``X`` line."""
@@ -100,6 +118,8 @@ class KeeperLink:
                 continue
             if line.startswith(b"V"):
                 self._questions.pop(messages.body(line)["job_id"], None)
+            elif line.startswith(b"O"):
+                self.disowned = True
             elif line.startswith(b"X"):
                 chore_id = messages.body(line)["chore_id"]
                 self._chores.pop(chore_id, None)
@@ -108,7 +128,8 @@ class KeeperLink:
 
     @property
     def unconfirmed(self) -> int:
-        return len(self._unconfirmed)
+        """Records that may still become durable."""
+        return 0 if self.disowned else len(self._unconfirmed)
 
     def _confirm(self, seq: int) -> None:
         self.confirmed = max(self.confirmed, seq)
@@ -121,7 +142,10 @@ class KeeperLink:
         """It was collected, and heard out.  Sets ``gone`` where it may stay dead: it left, with everything written."""
         self.pid = 0
         self.channel.close()
-        self.gone = self._told_to_leave and not self._unconfirmed
+        self.gone = self.disowned or (self._told_to_leave and not self._unconfirmed)
+        if self.disowned:
+            self.voice.raise_()
+            self._say_unsaid()
         if self.gone:
             control.remove(self._setup.control)  # on a local disk; there only where it was killed
 
@@ -132,6 +156,36 @@ class KeeperLink:
             del self._chores[chore_id]
         self._given.clear()
         return lost
+
+    def speak_for_itself(self) -> None:
+        """No keeper can be had: what was to be said goes to stderr by our own voice, until one works again."""
+        if not self.voice.raised:
+            self.voice.say(f"warning: {ALONE}")
+            self._say_unsaid()
+
+    def _say_unsaid(self) -> None:
+        for line in self._unsaid:
+            self.voice.say(line[1:-1].decode(errors="replace"))
+        self._unsaid.clear()
+
+    def write_without_keeper(self, state: WorkflowState, until: float) -> str | None:
+        """Write what was not confirmed, after the last keeper is gone for good.
+
+        Args:
+            until: monotonic seconds.
+
+        Returns:
+            why it is not written, None if everything is durable and the workflow is free.
+        """
+        assert not self.pid, "two would write"
+        files, lines = self._setup.files, tuple(self._unconfirmed)
+        what = Unconfirmed(files, self._setup.lock, lines, lambda: last_document(state, files))
+        problem = LastResort(what, until).finish()
+        if problem is None:
+            self._confirm(self._seq)
+            self.gone = True
+        control.remove(self._setup.control)
+        return problem
 
     def restart(self, close: Iterable[int], state: WorkflowState) -> None:
         """Fork another keeper with what was not confirmed, and repeat what was asked.
@@ -165,6 +219,11 @@ class KeeperLink:
     def close(self) -> None:
         """Hang up.  A keeper that was not told to leave executes the last will."""
         self.channel.close()
+
+    def kill(self) -> None:
+        """SIGKILL to a keeper that is of no use."""
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
 
     def wake(self) -> None:
         """SIGCONT: somebody may have stopped it, and we want to leave."""
@@ -244,6 +303,11 @@ class Replacement:
         pause = self._backoff.failed(now)
         self.due = now if self._backoff.failures == 1 else now + pause
         return True
+
+    @property
+    def failures(self) -> int:
+        """Deaths in a row."""
+        return self._backoff.failures
 
     def worked(self) -> None:
         self._backoff.succeeded()

@@ -11,8 +11,11 @@ letter  direction           meaning
 ``P``   parent -> keeper    one line of text for stderr
 ``L``   parent -> keeper    leave: everything was said; write it, confirm it and exit
 ``X``   both, keeper        a chore: ``chore_id``, ``kind``, ``body``; what it came to: ``chore_id``, ``answer``
+``E``   parent -> keeper    the end is another one: ``since``, ``end`` (null: none), ``headroom``, ``grace_scale``
 ``A``   keeper -> parent    records up to this number are durable
-``C``   keeper -> parent    somebody asked over the control socket to cancel the workflow
+``Q``   parent -> keeper    a signal came: look whether somebody has left a request to cancel
+``C``   keeper -> parent    somebody asked to cancel the workflow: ids of queued allocations that were canceled
+``O``   keeper -> parent    the workflow has another owner now: who; nothing is written any more
 ``W``   keeper -> parent    a warning: ``code`` and ``message``
 ``J``   parent -> sampler   watch a job: ``job_id``, ``pid``, ``limit`` in bytes or null
 ``D``   parent -> sampler   a job is over: its id
@@ -27,6 +30,9 @@ from typing import Any
 
 import orjson
 
+from torc_supervise.machine.deadlines import WallTime
+from torc_supervise.machine.phases import NEVER
+
 
 def line(letter: str, body: Any = None) -> bytes:
     """``letter`` and the JSON of ``body``, with a newline."""
@@ -36,6 +42,20 @@ def line(letter: str, body: Any = None) -> bytes:
 def body(message: bytes) -> Any:
     """The JSON behind the letter."""
     return orjson.loads(message[1:])
+
+
+def end_moved(since: float, wall: WallTime) -> bytes:
+    """Since ``since`` (monotonic seconds) the end of the allocation is that of ``wall``."""
+    end = wall.end if wall.known else None  # JSON knows no infinity
+    fields = {"since": since, "end": end, "headroom": wall.headroom, "grace_scale": wall.grace_scale}
+    return line("E", fields)
+
+
+def moved_end(message: bytes) -> tuple[float, WallTime]:
+    """The other way round."""
+    fields = body(message)
+    end = NEVER if fields["end"] is None else fields["end"]
+    return fields["since"], WallTime(end, fields["headroom"], fields["grace_scale"])
 
 
 @dataclass(frozen=True, slots=True)

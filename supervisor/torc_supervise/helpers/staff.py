@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import selectors
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from torc_supervise.exitstatus import Exit
 from torc_supervise.helpers.channel import Channel
+from torc_supervise.helpers.last_resort import KEEPERS_IN_A_ROW
 from torc_supervise.helpers.link import KeeperLink, Replacement, SamplerLink
+from torc_supervise.machine.phases import NEVER
 from torc_supervise.machine.state import WorkflowState
+from torc_supervise.workflow.model import Job, JobId
 
 SAMPLERS_IN_A_ROW = 5
 """Samplers that may die without having seen anything until no other one is tried."""
 
-Callback = Callable[[int], Iterable[int]]
+LOOK_LIMIT = 2.0
+"""Seconds that a job waits for a look at its files where no keeper can be had: there may be one again."""
+
+Callback = Callable[[int], None]
 Warn = Callable[[str, str], None]
 
 
@@ -38,23 +44,53 @@ class Staff:
         self._warn = warn
         self._new_keeper = Replacement()
         self._new_sampler = Replacement(SAMPLERS_IN_A_ROW)
+        self._hiring = True  # False: the keeper that is there is the last one
         self._connect_keeper()
         self._connect_sampler()
 
     @property
     def keeper_due(self) -> float:
         """Monotonic seconds: when another keeper is to be started, NEVER unless one is wanted."""
-        return self._new_keeper.due
+        return self._new_keeper.due if self._hiring else NEVER
 
     @property
     def due(self) -> float:
-        return min(self._new_keeper.due, self._new_sampler.due)
+        return min(self.keeper_due, self._new_sampler.due)
+
+    @property
+    def alone(self) -> bool:
+        """Several keepers in a row were of no use."""
+        return self._new_keeper.failures >= KEEPERS_IN_A_ROW
+
+    @property
+    def vacant(self) -> bool:
+        """There is no keeper, and there will be none."""
+        return not (self._hiring or self.keeper.pid)
+
+    def dismiss_keeper(self) -> bool:
+        """Start no other keeper.  One that was of no use is killed; False: one is there that may do its work yet."""
+        self._hiring = False
+        if self.keeper.pid and not self.alone:
+            return False
+        self.keeper.kill()
+        return True
 
     def keeper_worked(self) -> None:
         self._new_keeper.worked()
+        self.keeper.voice.lower()
 
     def sampler_worked(self) -> None:
         self._new_sampler.worked()
+
+    def watch(self, job: Job, pid: int) -> None:
+        """A job has a process; the sampler looks at it, where there is one."""
+        if self.sampler is not None:
+            self.sampler.watch(job, pid)
+
+    def forget(self, job_id: JobId) -> None:
+        """The job is over."""
+        if self.sampler is not None:
+            self.sampler.forget(job_id)
 
     def channels(self) -> list[Channel]:
         links = [self.keeper.channel] + ([self.sampler.channel] if self.sampler else [])
@@ -94,7 +130,7 @@ class Staff:
         Args:
             fds: descriptors that a new helper must close.
         """
-        if self._new_keeper.take(now):
+        if self._hiring and self._new_keeper.take(now):
             try:
                 self.keeper.restart(fds(), state)
                 self._connect_keeper()
@@ -132,6 +168,8 @@ class Staff:
     def _expect_new_keeper(self, why: str, now: float) -> None:
         """The first one comes at once; keepers that die without having confirmed anything come slower and slower."""
         self._new_keeper.wanted(now)
+        if self.alone:
+            self.keeper.speak_for_itself()
         self._warn("keeper_died", why)
 
     def _expect_new_sampler(self, why: str, now: float) -> None:

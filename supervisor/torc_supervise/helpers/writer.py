@@ -6,6 +6,7 @@ it.  A full disk costs nothing but memory: the lines are kept and tried again, i
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import threading
@@ -15,12 +16,18 @@ from torc_supervise.store import snapshot
 from torc_supervise.store.journal import Journal
 from torc_supervise.store.layout import WorkflowFiles
 
+_CAME_AND_WENT = "somebody who has written to its journal"
+
 RETRY_AFTER = 1.0  # seconds between tries while the disk is full or broken
 SHARE_OF_TIME = 0.05  # snapshots of a huge workflow take at most this share of the keeper's time
 
 
 class Writer:
-    """Owns the journal.  ``snapshot_of`` is asked for a new document when one is due and something has changed."""
+    """Owns the journal.  ``snapshot_of`` is asked for a new document when one is due and something has changed.
+
+    ``new_owner`` is asked before each commit, and at each :meth:`check`, who has the workflow in our place; then
+    ``on_lost`` is told, once, and nothing is written any more.
+    """
 
     def __init__(
         self,
@@ -31,6 +38,8 @@ class Writer:
         snapshot_of: Callable[[], bytes],
         clock: Callable[[], float],
         snapshot_interval: float = 1.0,
+        new_owner: Callable[[], str | None] = lambda: None,
+        on_lost: Callable[[str], None] = lambda owner: None,
     ) -> None:
         self._journal = journal
         self._files = files
@@ -39,10 +48,14 @@ class Writer:
         self._snapshot_of = snapshot_of
         self._clock = clock
         self._interval = snapshot_interval
+        self._new_owner = new_owner
+        self._on_lost = on_lost
+        self._lost = False
         self._condition = threading.Condition()
         self._lines: list[bytes] = []
         self._last_seq = 0
         self._leaving = False
+        self._check_due = False
         self._changed = False  # the first records, run_started among them, make the first snapshot
         self._in_trouble: set[str] = set()  # codes that were said and are not over
         self._snapshot_due = 0.0
@@ -58,6 +71,12 @@ class Writer:
             self._changed = True
             self._condition.notify()
 
+    def check(self) -> None:
+        """See whether the workflow is still ours, though there may be nothing to write."""
+        with self._condition:
+            self._check_due = True
+            self._condition.notify()
+
     def leave(self) -> None:
         """Write everything that was put, then the last snapshot, then end."""
         with self._condition:
@@ -70,11 +89,14 @@ class Writer:
     def _work(self) -> None:
         while True:
             with self._condition:
-                while not (self._lines or self._leaving):
+                while not (self._lines or self._leaving or self._check_due):
                     if not self._condition.wait(self._time_to_snapshot()):
                         break
                 lines, seq, leaving = self._lines, self._last_seq, self._leaving
                 self._lines = []
+                check, self._check_due = self._check_due, False
+            if check:
+                self._check_owner()
             if lines:
                 self._commit(lines, seq)
             if leaving and not self._lines:
@@ -84,13 +106,21 @@ class Writer:
                 self._write_snapshot()
 
     def _commit(self, lines: list[bytes], seq: int) -> None:
-        """Until they are durable; meanwhile new lines gather and the parent keeps its copies."""
+        """Until they are durable; meanwhile new lines gather and the parent keeps its copies.
+
+        Where the workflow has another owner by now they are dropped: two writers would ruin the journal.
+        """
         data = b"".join(lines)
         while True:
+            if self._is_lost():
+                return
             try:
                 self._journal.append(data)
                 break
             except OSError as error:
+                if error.errno == errno.EBUSY:
+                    self._lose(_CAME_AND_WENT)
+                    return
                 self._report("journal_not_written", self._files.journal, error)
                 with self._condition:
                     self._condition.wait(RETRY_AFTER)
@@ -99,6 +129,22 @@ class Writer:
             self._on_trouble("journal_written_again", f"{self._files.journal}: everything is written again")
         self._on_durable(seq)
 
+    def _is_lost(self) -> bool:
+        if not self._lost and (owner := self._new_owner()) is not None:
+            self._lose(owner)
+        return self._lost
+
+    def _check_owner(self) -> None:
+        """Whoever took over may have left again: then the lock says nothing, and the journal does."""
+        with contextlib.suppress(OSError):
+            if not self._lost and self._journal.has_grown():
+                self._lose(_CAME_AND_WENT)
+        self._is_lost()
+
+    def _lose(self, owner: str) -> None:
+        self._lost = True
+        self._on_lost(owner)
+
     def _time_to_snapshot(self) -> float | None:
         """Seconds until the next snapshot is due; None if nothing has changed since the last one."""
         return max(0.0, self._snapshot_due - self._clock()) if self._changed else None
@@ -106,6 +152,8 @@ class Writer:
     def _write_snapshot(self) -> None:
         started = self._clock()
         self._changed = False
+        if self._lost:
+            return
         try:
             snapshot.replace(self._files, self._snapshot_of())
             self._in_trouble.discard("snapshot_not_written")

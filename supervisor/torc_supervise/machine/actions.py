@@ -50,9 +50,10 @@ class NoteSignal:
 
 @dataclass(frozen=True, slots=True)
 class NoteLeftovers:
-    """Warn that ``members`` of the group outlived their leader."""
+    """Warn that ``members`` of the group outlived their leader, and ``escaped`` others outside of the group."""
 
     members: int
+    escaped: int = 0
 
 
 @dataclass(frozen=True, slots=True)

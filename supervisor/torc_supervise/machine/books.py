@@ -7,7 +7,8 @@ from collections.abc import Callable
 from torc_supervise.machine import events as e
 from torc_supervise.machine import phases as p
 from torc_supervise.machine import records as r
-from torc_supervise.machine.orders import Orders, Say, Write
+from torc_supervise.machine.orders import Orders, Say, Write, escaped_text, leftovers_text
+from torc_supervise.machine.repeats import Repeats
 from torc_supervise.machine.result import AttemptKey, ReturnCodes, complaints, job_ended, not_started
 from torc_supervise.machine.sampling import Samples
 from torc_supervise.machine.state import WorkflowState
@@ -26,6 +27,7 @@ class Books:
         execution = state.workflow.execution
         self.state = state
         self.samples = Samples()
+        self.repeats = Repeats()
         self.orders: Orders = []
         self.now = 0.0
         self.t = ""
@@ -42,6 +44,17 @@ class Books:
         self.orders.append(Write(record, self.t, mono))
         self._written(record, ready)
 
+    def signal_received(self, name: str) -> bool:
+        """Record a signal to the supervisor, or count it with others of its second; whether it was the former."""
+        if not self.repeats.is_news(name, self.now):
+            return False
+        self.write(r.SignalReceived(self.state.run_id, name))
+        return True
+
+    def record_repeats(self, now: float) -> None:
+        for name, count in self.repeats.take(now):
+            self.write(r.SignalReceived(self.state.run_id, name, count))
+
     def say(self, text: str) -> None:
         self.orders.append(Say(text))
 
@@ -49,6 +62,14 @@ class Books:
         """Record a warning and tell whoever watches."""
         self.write(r.Warned(self.state.run_id, code, message, job_id))
         self.say(f"warning: {message}")
+
+    def left_behind(self, job_id: JobId, members: int, escaped: int) -> None:
+        """Warn of what outlived a job's leader, in its group and outside of it."""
+        job = self.state.job(job_id)
+        if members:
+            self.warn("leftovers", leftovers_text(job, members), job_id)
+        if escaped:
+            self.warn("escaped", escaped_text(job, escaped), job_id)
 
     def result(
         self,

@@ -59,6 +59,32 @@ def fit(now: float, end: float, headroom: float, longest_grace: float) -> WallTi
     return WallTime(end, shortened, scale)
 
 
+def refit(
+    begun: float, now: float, before: WallTime, end: float, headroom: float, longest: float
+) -> WallTime:
+    """Wall time for an end that has moved.  ``begun``: when the run began; a short allocation is one that is short
+    as a whole, not one of which little is left.
+
+    Where the new end is so near that jobs should have been asked by now, the headroom gives way to their grace.
+    """
+    wall = fit(begun, end, headroom, longest)
+    if not wall.known or end >= before.end or now + longest * wall.grace_scale <= wall.kill_at:
+        return wall
+    shortest = fit(now, end, headroom, longest)
+    spare = end - now - longest
+    if spare >= shortest.headroom:
+        return WallTime(end, min(wall.headroom, spare))
+    return shortest
+
+
+def shortened_text(wall: WallTime, limit: float, headroom: float, longest: float) -> str:
+    """What people are told where an allocation is too short for headroom and grace."""
+    return (
+        f"{limit:.0f} s in all are too short for a headroom of {headroom:.0f} s and a grace of "
+        f"{longest:.0f} s: shortened to {wall.headroom:.1f} s and {longest * wall.grace_scale:.1f} s"
+    )
+
+
 def grace_of(job: Job, execution: ExecutionConfig) -> tuple[float, bool]:
     """Seconds between the termination signal and SIGKILL, and whether a person asked for that figure."""
     if job.sigterm_lead_seconds is not None:

@@ -46,8 +46,11 @@ class Desk(Protocol):
 
     def warn(self, code: str, message: str) -> None: ...
 
-    def hasten(self, kill_at: float) -> None:
-        """Everything that runs gets SIGKILL at this moment at the latest; what was not asked yet is asked now."""
+    def move_end(self, wall: WallTime) -> None:
+        """The end of the allocation is another one: earlier, later, or none.
+
+        Jobs that were not asked yet get their deadlines anew; of a grace that has begun, no more than what it had (P6).
+        """
 
     def end_run(self, why: StopReason, what: str) -> None:
         """Begin to end the run, unless that was begun."""

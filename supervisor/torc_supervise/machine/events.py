@@ -36,15 +36,21 @@ class SpawnFailed:
 
 @dataclass(frozen=True, slots=True)
 class LeaderExited:
-    """The leader is a zombie that nobody has collected; ``members`` of its group are still alive."""
+    """The leader is a zombie that nobody has collected; ``members`` of its job are still alive, ``escaped`` of these
+    outside of its group.
 
-    exit: Exit
+
+    ``exit``: None where the leader stood for a job step and nobody knows how that ended.
+    """
+
+    exit: Exit | None
     members: int
+    escaped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class GroupChanged:
-    """The leader was gone before; now ``members`` of its group are alive."""
+    """The leader was gone before; now ``members`` of its job are alive, in its group or not."""
 
     members: int
 
@@ -72,10 +78,28 @@ class KillAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class CancelNoted:
+    """The workflow was canceled after a signal had asked for its end: that signal was the cancel."""
+
+
+@dataclass(frozen=True, slots=True)
 class LeavingAsked:
     """The supervisor wants to leave: waits that have no end get one, at ``give_up_at``."""
 
     give_up_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class EndMoved:
+    """The end of the allocation is another one than was known.  The fields are what follows for a job of this phase.
+
+    ``ask_at``, ``ask_why`` and ``grace`` count for a job that nobody has asked yet.
+    """
+
+    ask_at: float
+    ask_why: StopReason
+    ask_kill_at: float
+    grace: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +129,9 @@ Event = (
     | Reaped
     | StopAsked
     | KillAsked
+    | CancelNoted
     | LeavingAsked
+    | EndMoved
     | ClockReached
     | Verified
 )

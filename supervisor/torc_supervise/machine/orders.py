@@ -6,9 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from torc_supervise.capacity import Placement
 from torc_supervise.machine import actions as a
 from torc_supervise.machine import phases as p
 from torc_supervise.machine import records as r
+from torc_supervise.machine.deadlines import WallTime
 from torc_supervise.machine.status import StopReason
 from torc_supervise.workflow.model import Job
 
@@ -19,7 +21,7 @@ class Start:
 
     job: Job
     attempt_id: int
-    gpus: tuple[int, ...]
+    placement: Placement
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,14 @@ class Do:
     once: bool = False
 
 
-Orders = list[Start | Order | Write | Say | Do]
+@dataclass(frozen=True, slots=True)
+class NewEnd:
+    """Order: the end of the allocation has moved; whoever reckons with it has to know."""
+
+    wall: WallTime
+
+
+Orders = list[Start | Order | Write | Say | Do | NewEnd]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,3 +163,8 @@ def memory_text(job: Job, used: int) -> str:
 
 def leftovers_text(job: Job, members: int) -> str:
     return f"job '{job.name}' exited and left {members} {'process' if members == 1 else 'processes'} behind"
+
+
+def escaped_text(job: Job, processes: int) -> str:
+    what = "process that has" if processes == 1 else "processes that have"
+    return f"job '{job.name}' left {processes} {what} left its process group: ended with it"

@@ -61,6 +61,8 @@ class RunStarted:
     nodes: tuple[str, ...] | None = None  # of the allocation, where there is one
     scheduler: str | None = None  # the slurm_schedulers entry that the allocation was asked for by
     auto_resubmit: int | None = None  # how many further allocations it may queue by itself
+    nonce: str | None = None  # TORC_RUN_NONCE of its jobs
+    cgroup: str | None = None  # directory with a cgroup for each job, where we could make one
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,9 @@ class JobStarted:
     pid: int
     pgid: int
     gpus: tuple[int, ...] | None = None
+    nodes: tuple[str, ...] | None = (
+        None  # of its job step; pid and pgid are those of the step's leader, on ``host``
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +142,7 @@ class SignalReceived:
     event: ClassVar[str] = "signal_received"
     run_id: int
     signal: str
+    count: int | None = None  # how often it was seen since the last such record, where that is more than once
 
 
 @dataclass(frozen=True, slots=True)

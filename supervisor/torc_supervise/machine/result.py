@@ -18,8 +18,13 @@ _STATUS_WHEN_ASKED = {
     StopReason.WALL_TIME: Status.TERMINATED,
     StopReason.RUNTIME_LIMIT: Status.TERMINATED,
     StopReason.CANCEL: Status.CANCELED,
+    StopReason.STEP_LOST: Status.TERMINATED,  # not its own fault: it runs again
+    StopReason.OWNER_CHANGED: Status.TERMINATED,
     StopReason.MEMORY_LIMIT: Status.FAILED,  # it would do the same again
 }
+
+
+STEP_LOST_TEXT = "Slurm ended its job step or gave it none; what srun said is in its stderr file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +96,7 @@ def job_ended(
         outputs_seen=(dict(verified.seen) or None) if verified else None,
         checkpoint=checkpoint,
         checkpoint_saved=verified.checkpoint_saved if verified else None,
+        error=STEP_LOST_TEXT if outcome.why is StopReason.STEP_LOST else None,
     )
 
 
@@ -135,13 +141,15 @@ def _status(outcome: Outcome, verified: Verified | None) -> Status:
 def _how(outcome: Outcome) -> Ended:
     if outcome.unkillable:
         return Ended.UNKILLABLE
+    if outcome.exit is None:  # of a job step: a leader that was killed as any process has an exit
+        return Ended.LOST
     if outcome.killed:
         return Ended.KILLED
     return Ended.EXITED if outcome.why is None else Ended.IN_GRACE
 
 
 def _return_code(outcome: Outcome, codes: ReturnCodes, end_known: bool) -> int | None:
-    if outcome.killed and not outcome.unkillable:
+    if outcome.killed and not outcome.unkillable and outcome.exit is not None:
         if outcome.why is StopReason.MEMORY_LIMIT:
             return codes.oom
         if outcome.why in (StopReason.WALL_TIME, StopReason.RUNTIME_LIMIT):
@@ -160,7 +168,7 @@ def shell_code(exit_: Exit | None) -> int | None:
 
 
 def _signal(outcome: Outcome) -> str | None:
-    if outcome.killed and not outcome.unkillable:
+    if outcome.killed and not outcome.unkillable and outcome.exit is not None:
         return signal_name(SIGKILL)
     if outcome.exit is None or isinstance(outcome.exit, Exited):
         return None

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from torc_supervise.machine import records as r
+from torc_supervise.machine import triggers
 from torc_supervise.machine.allocations import Allocations
 from torc_supervise.machine.live import LiveAttempt, SupervisorInfo
 from torc_supervise.machine.status import SETTLED, RunState, Status
@@ -198,8 +199,9 @@ class WorkflowState:
     def _workflow_updated(self, t: str, mono: float, record: r.WorkflowUpdated) -> tuple[JobId, ...]:
         old_status = {job.job_id: self.status[job.job_id] for job in self.workflow.jobs}
         old_attempt = {j: (self.attempt[j], self.attempt_run[j]) for j in old_status}
-        old_names = {job.job_id: job.name for job in self.workflow.jobs}
+        old, old_names = self.workflow, {job.job_id: job.name for job in self.workflow.jobs}
         self._install(Workflow.from_dict(record.workflow))
+        self.actions_taken = triggers.carried_over(old, self.workflow, self.actions_taken)
         for job in self.workflow.jobs:
             kept = old_status.get(job.job_id)
             if kept is not None:
@@ -280,12 +282,15 @@ class WorkflowState:
             for j in self.workflow.jobs
             if j.job_id in reset or self.status[j.job_id] not in (*SETTLED, Status.DISABLED)
         ]
-        for job_id in self.with_dependents(fresh):
+        again = self.with_dependents(fresh)
+        self._rearm_actions(again)
+        for job_id in again:
             self.results.pop(job_id, None)
         self._recount()
         return self._initialize(fresh)
 
     def _status_reset(self, t: str, mono: float, record: r.StatusReset) -> tuple[JobId, ...]:
+        self._rearm_actions(record.job_ids)
         for job_id in record.job_ids:
             self._set(job_id, Status.UNINITIALIZED)
             self.results.pop(job_id, None)
@@ -310,6 +315,10 @@ class WorkflowState:
     def _action_taken(self, t: str, mono: float, record: r.ActionTaken) -> tuple[JobId, ...]:
         self.actions_taken[record.action] = record
         return ()
+
+    def _rearm_actions(self, job_ids: Iterable[JobId]) -> None:
+        before = {job_id: self.status[job_id] for job_id in job_ids}
+        self.actions_taken = triggers.rearmed(self.workflow, self.actions_taken, before)
 
     def known_ids(self) -> set[JobId]:
         return {job.job_id for job in self.workflow.jobs}
@@ -351,6 +360,7 @@ class WorkflowState:
             "results": dict(self.results),
             "files_seen": dict(self.files_seen),
             "warnings": list(self.warnings),
+            "actions_taken": dict(self.actions_taken),
         }
 
 

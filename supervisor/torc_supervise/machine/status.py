@@ -33,7 +33,7 @@ class Ended(StrEnum):
     IN_GRACE = "in_grace"  # it was asked to end and did so before its deadline
     KILLED = "killed"  # SIGKILL was needed, or was all it could be sent
     UNKILLABLE = "unkillable"  # it was still there a while after SIGKILL; we stopped waiting
-    LOST = "lost"  # its supervisor died with it; nobody saw the exit status
+    LOST = "lost"  # its supervisor died with it, or Slurm ended its step; nobody saw the exit status
     NOT_STARTED = "not_started"  # the spawn itself failed, by the job's own fault
 
 
@@ -57,4 +57,6 @@ class StopReason(StrEnum):
     RUNTIME_LIMIT = "runtime_limit"  # the job's own runtime is used up
     MEMORY_LIMIT = "memory_limit"  # the job uses more memory than it asked for
     CANCEL = "cancel"  # somebody canceled the workflow
+    STEP_LOST = "step_lost"  # Slurm ended its job step, or gave it none
+    OWNER_CHANGED = "owner_changed"  # somebody has taken the workflow over, and may run the same jobs
     LEFTOVER = "leftover"  # its leader is gone; members of its group stayed behind

@@ -96,6 +96,37 @@ def _stop_again(phase: p.Terminating, event: e.StopAsked, now: float) -> Step:
     return replace(phase, kill_at=min(phase.kill_at, event.kill_at)), ()
 
 
+def _note_cancel(phase: p.Terminating | p.Killing, event: e.CancelNoted, now: float) -> Step:
+    return (replace(phase, why=StopReason.CANCEL) if phase.why is StopReason.SIGNAL else phase), ()
+
+
+def _note_cancel_late(phase: p.Reaping | p.Verifying, event: e.CancelNoted, now: float) -> Step:
+    if phase.outcome.why is not StopReason.SIGNAL:
+        return phase, ()
+    return replace(phase, outcome=replace(phase.outcome, why=StopReason.CANCEL)), ()
+
+
+# -- another end --------------------------------------------------------------------------------------------
+
+
+def _running_moved(phase: p.Running, event: e.EndMoved, now: float) -> Step:
+    """Nobody has asked it yet: it gets the deadlines that it would have got, had this end been known."""
+    policy = replace(phase.policy, grace=event.grace)
+    moved = replace(
+        phase, policy=policy, ask_at=event.ask_at, ask_why=event.ask_why, ask_kill_at=event.ask_kill_at
+    )
+    return moved, ()
+
+
+def _terminating_moved(phase: p.Terminating, event: e.EndMoved, now: float) -> Step:
+    """A grace that has begun is never lengthened, but an end that came nearer cuts it short (P6)."""
+    return replace(phase, kill_at=min(phase.kill_at, event.ask_kill_at)), ()
+
+
+def _lingering_moved(phase: p.Lingering, event: e.EndMoved, now: float) -> Step:
+    return _lingering_stop(phase, e.StopAsked(event.ask_why, event.ask_kill_at), now)
+
+
 # -- the clock ----------------------------------------------------------------------------------------------
 
 
@@ -138,19 +169,23 @@ def _verifying_clock(phase: p.Verifying, event: e.ClockReached, now: float) -> S
 
 
 def _running_exited(phase: p.Running, event: e.LeaderExited, now: float) -> Step:
+    if event.exit is None:  # the leader of a job step, which is alone in its group
+        return _reap(phase, p.Outcome(None, now, StopReason.STEP_LOST))
     if event.members == 0:
         return _reap(phase, p.Outcome(event.exit, now))
     kill_at = min(now + LEFTOVER_GRACE, phase.ask_kill_at)  # gone before the allocation is
-    lingering = p.Lingering(phase.policy, phase.pgid, phase.started, event.exit, event.members, kill_at)
+    left = event.members - event.escaped
+    note = a.NoteLeftovers(left, event.escaped)
+    lingering = p.Lingering(phase.policy, phase.pgid, phase.started, event.exit, left, kill_at)
     signum = phase.policy.termination_signal
     if signum == SIGKILL:
         killed, actions = _kill_leftovers(lingering, now)
-        return killed, (*actions, a.NoteLeftovers(event.members))
+        return killed, (*actions, note)
     return lingering, (
         a.SignalGroup(phase.pgid, signum),
         a.SignalGroup(phase.pgid, SIGCONT),
         a.NoteSignal(phase.pgid, signum, StopReason.LEFTOVER),
-        a.NoteLeftovers(event.members),
+        note,
     )
 
 
@@ -160,8 +195,9 @@ def _stopping_exited(phase: p.Terminating | p.Killing, event: e.LeaderExited, no
         # Race: it exited by itself, unseen, before SIGKILL went out.  A process that SIGKILL ended never has an exit
         # code, and nothing else is left of the group: it ended within its grace, with a code of its own.
         return _reap(phase, p.Outcome(event.exit, now, phase.why))
-    known = replace(phase, exit=event.exit, leftovers=event.members)
-    return _stopping_changed(known, e.GroupChanged(event.members), now)
+    known = replace(phase, exit=event.exit, leftovers=event.members - event.escaped)
+    stopping, actions = _stopping_changed(known, e.GroupChanged(event.members), now)
+    return stopping, (*actions, a.NoteLeftovers(0, event.escaped)) if event.escaped else actions
 
 
 def _stopping_changed(phase: p.Terminating | p.Killing, event: e.GroupChanged, now: float) -> Step:
@@ -235,21 +271,28 @@ HANDLED: dict[tuple[type[p.Phase], type[e.Event]], Callable[[Any, Any, float], S
     (p.Starting, e.SpawnFailed): _spawn_failed,
     (p.Running, e.StopAsked): _stop,
     (p.Running, e.KillAsked): _kill,
+    (p.Running, e.EndMoved): _running_moved,
     (p.Running, e.ClockReached): _running_clock,
     (p.Running, e.LeaderExited): _running_exited,
     (p.Terminating, e.StopAsked): _stop_again,
     (p.Terminating, e.KillAsked): _kill,
+    (p.Terminating, e.CancelNoted): _note_cancel,
+    (p.Terminating, e.EndMoved): _terminating_moved,
     (p.Terminating, e.ClockReached): _terminating_clock,
     (p.Terminating, e.LeaderExited): _stopping_exited,
     (p.Terminating, e.GroupChanged): _stopping_changed,
+    (p.Killing, e.CancelNoted): _note_cancel,
     (p.Killing, e.ClockReached): _killing_clock,
     (p.Killing, e.LeaderExited): _stopping_exited,
     (p.Killing, e.GroupChanged): _stopping_changed,
     (p.Lingering, e.StopAsked): _lingering_stop,
     (p.Lingering, e.KillAsked): _lingering_kill,
+    (p.Lingering, e.EndMoved): _lingering_moved,
     (p.Lingering, e.ClockReached): _lingering_clock,
     (p.Lingering, e.GroupChanged): _lingering_changed,
+    (p.Reaping, e.CancelNoted): _note_cancel_late,
     (p.Reaping, e.Reaped): _reaped,
+    (p.Verifying, e.CancelNoted): _note_cancel_late,
     (p.Verifying, e.Verified): _verified,
     (p.Verifying, e.ClockReached): _verifying_clock,
     (p.Verifying, e.LeavingAsked): _verifying_leaving,
@@ -267,12 +310,16 @@ def _ignored() -> dict[tuple[type[p.Phase], type[e.Event]], str]:
     reasons: dict[type[e.Event], str] = {
         e.StopAsked: _LATE,
         e.KillAsked: _LATE,
+        e.CancelNoted: "nobody has asked it to end, or its end is recorded",
         e.ClockReached: "no deadline of its own",
         e.LeavingAsked: _NO_LIMIT,
+        e.EndMoved: _NO_LIMIT,
     }
     special: dict[tuple[type[p.Phase], type[e.Event]], str] = {
         (p.Killing, e.StopAsked): "SIGKILL is on its way",
         (p.Killing, e.KillAsked): "SIGKILL is sent once",
+        (p.Killing, e.EndMoved): "SIGKILL is on its way",
+        (p.Starting, e.EndMoved): "its deadlines are reckoned when there is a process",
         (p.Starting, e.StopAsked): "the table asks again as soon as there is a process (P7)",
         (p.Starting, e.KillAsked): "the table asks again as soon as there is a process (P7)",
         (p.Running, e.GroupChanged): "its leader lives; the group's other members are its own business",

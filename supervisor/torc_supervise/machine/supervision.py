@@ -7,25 +7,26 @@ into it at the moment it issues it, so the live state is the state that a reader
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from signal import SIGINT
 
+from torc_supervise.capacity import Placement
 from torc_supervise.exitstatus import Exit, Usage
 from torc_supervise.machine import actions as a
 from torc_supervise.machine import events as e
 from torc_supervise.machine import orders as o
 from torc_supervise.machine import phases as p
 from torc_supervise.machine import records as r
-from torc_supervise.machine.backoff import Backoff
 from torc_supervise.machine.books import Books
 from torc_supervise.machine.deadlines import WallTime
 from torc_supervise.machine.errands import Answer, Errand, Errands
 from torc_supervise.machine.limits import Limits
-from torc_supervise.machine.orders import Do, Ending, Order, Say, Start, Write
+from torc_supervise.machine.orders import Do, Ending, NewEnd, Order, Say, Start, Write
+from torc_supervise.machine.pace import Pace
 from torc_supervise.machine.result import signal_name
 from torc_supervise.machine.state import WorkflowState
-from torc_supervise.machine.status import RunState, Status, StopReason
+from torc_supervise.machine.status import RunState, StopReason
 from torc_supervise.machine.step import step
 from torc_supervise.machine.table import ProcessTable
 from torc_supervise.scheduler import Scheduler
@@ -35,7 +36,7 @@ SECOND_INTERRUPT_AFTER = 0.2
 """Seconds.  A second SIGINT counts as "kill now" only after this: a terminal and a wrapper (srun, a launcher) may
 both pass on one Ctrl-C, and those two arrive within milliseconds."""
 
-__all__ = ["Do", "Ending", "Order", "Say", "Start", "Supervision", "Write"]
+__all__ = ["Do", "Ending", "NewEnd", "Order", "Say", "Start", "Supervision", "Write"]
 
 
 class Supervision:
@@ -51,6 +52,7 @@ class Supervision:
         scheduler: Scheduler,
         wall: WallTime | None = None,
         errands: Sequence[Errand] = (),
+        pace: Pace | None = None,
     ) -> None:
         self.state = state
         self.ending: Ending | None = None
@@ -64,8 +66,8 @@ class Supervision:
         self._table = ProcessTable()
         self._phases, self.draining = self._table.phases, self._table.draining
         self.groups = self._table.groups  # pgid -> job of all groups that may still have members
-        self._gpus: dict[JobId, tuple[int, ...]] = {}
-        self._backoff = Backoff()
+        self._placed: dict[JobId, Placement] = {}
+        self._pace = pace or Pace()
         self._interrupted_at: float | None = None  # the first SIGINT
 
     # -- what the loop asks ---------------------------------------------------------------------------------
@@ -83,11 +85,11 @@ class Supervision:
         """The earliest moment at which ``tick`` has something to do."""
         if self._may_close:
             return self.now
-        earliest = min(self._table.timers.earliest, self._errands.next_deadline)
+        earliest = min(self._table.timers.earliest, self._errands.next_deadline, self._books.repeats.due)
         if self.ending is not None:
             return earliest
         if len(self._scheduler):
-            earliest = min(earliest, self._backoff.until if self._backoff.until > self.now else p.NEVER)
+            earliest = min(earliest, self._pace.due if self._pace.due > self.now else p.NEVER)
         return min(earliest, self._limits.closing_at)
 
     @property
@@ -123,13 +125,14 @@ class Supervision:
 
     def end(self, record: r.RunEnded) -> None:
         """The run is over; nothing may follow."""
-        left = self.state.ready_jobs() if self.state.counts[Status.READY] else []
+        self._books.record_repeats(p.NEVER)
+        left = list(filter(self._scheduler.runs_here, map(self.state.job, self.state.ready_jobs())))
         if left and (self.ending is None or self.ending.why is StopReason.WALL_TIME):
-            self.warn("not_enough_time", o.not_started_text([self.state.job(job_id) for job_id in left]))
+            self.warn("not_enough_time", o.not_started_text(left))
         self.write(record)
 
-    def on_leader_exited(self, pgid: int, exit_: Exit, members: int) -> None:
-        self._feed(self.groups[pgid], e.LeaderExited(exit_, members))
+    def on_leader_exited(self, pgid: int, exit_: Exit | None, members: int, escaped: int = 0) -> None:
+        self._feed(self.groups[pgid], e.LeaderExited(exit_, members, escaped))
 
     def on_group_changed(self, pgid: int, members: int) -> None:
         self._feed(self.groups[pgid], e.GroupChanged(members))
@@ -149,15 +152,14 @@ class Supervision:
         of the same turn), the job is asked right here.  Either way it is signalled (P7).
         Test: test_supervision.py::test_p7_a_job_caught_in_the_act_of_starting_is_signalled_too.
         """
-        self._backoff.succeeded()
+        self._pace.succeeded()
         job = self.state.job(job_id)
         starting = self._phases[job_id]
         assert isinstance(starting, p.Starting)
         attempt = self.state.attempt_of(job_id)
         self.groups[pgid] = job_id
-        self.write(
-            r.JobStarted(self.state.run_id, job_id, attempt, pgid, pgid, self._gpus.get(job_id) or None)
-        )
+        run_id, (gpus, nodes, _) = self.state.run_id, self._placed[job_id]
+        self.write(r.JobStarted(run_id, job_id, attempt, pgid, pgid, gpus or None, nodes or None))
         self._feed(job_id, self._limits.spawned(starting.policy, job, pgid, self.now))
         if self.ending is not None:
             if self.ending.hurried:
@@ -178,8 +180,7 @@ class Supervision:
             errand.on_signal(self, signum)
 
     def _heed(self, signum: int) -> None:
-        name = signal_name(signum)
-        self.write(r.SignalReceived(self.state.run_id, name))
+        news = self._books.signal_received(name := signal_name(signum))
         if signum == SIGINT:
             # Measured from the first one: of a key that is held down, each comes right after the one before.
             if self._interrupted_at is None:
@@ -189,15 +190,30 @@ class Supervision:
                 return
         if self._some_compute_on:
             self._begin_ending(StopReason.SIGNAL, name, hint=signum == SIGINT)
-        else:
+        elif news:
             self.say(f"{name} received again: already ending, {o.jobs_text(self._table.unfinished)} left")
 
-    def on_cancel(self) -> None:
-        """Somebody canceled the workflow: jobs that still run end as canceled."""
+    def on_owner_changed(self, owner: str) -> None:
+        """Somebody took the workflow over, believing this supervisor gone: nothing is recorded any more, only ended."""
+        if self.ending is None or self.ending.why is not StopReason.OWNER_CHANGED:
+            self._begin_ending(StopReason.OWNER_CHANGED, f"the workflow belongs to {owner} now")
+
+    def on_cancel(self, allocations: Iterable[str] = ()) -> None:
+        """Somebody canceled the workflow, and these queued allocations: jobs that still run end as canceled.
+
+        Race: a cancel that goes through Slurm may come as a signal first and with its meaning a little later.
+        Test: test_supervision.py::test_a_signal_that_turns_out_to_be_a_cancel_is_recorded_as_one.
+        """
+        for slurm_job_id in allocations:
+            self.write(r.AllocationEnded(slurm_job_id, "canceled"))
         if not self.state.canceled:
             self.write(r.WorkflowCanceled(self.state.run_id))
         if self._some_compute_on:
             self._begin_ending(StopReason.CANCEL, "cancel")
+        elif self.ending is not None and self.ending.why is StopReason.SIGNAL:
+            self.ending = replace(self.ending, why=StopReason.CANCEL)
+            for job_id in list(self._phases):
+                self._feed(job_id, e.CancelNoted())
 
     def on_sample(self, job_id: JobId, memory_bytes: int, cpu_percent: float, at_limit: bool) -> None:
         """The sampler looked at a job's processes; ``at_limit``: they use more than the job asked for."""
@@ -212,13 +228,14 @@ class Supervision:
         """The keeper did a chore, or a keeper died over it."""
         self._errands.done(self, chore_id, answer)
 
-    def on_leaving(self) -> None:
-        """Everything is asked to be quick: waits without an end get one."""
+    def on_leaving(self, at_most: float = p.NEVER) -> None:
+        """Everything is asked to be quick: waits without an end get one, ``at_most`` seconds away."""
         for job_id in [j for j, phase in self._phases.items() if isinstance(phase, p.Verifying)]:
-            self._feed(job_id, e.LeavingAsked(self._limits.verify_until(self.now)))
+            self._feed(job_id, e.LeavingAsked(self._limits.verify_until(self.now, at_most)))
 
     def tick(self) -> None:
         """Feed the clock to every phase whose deadline has come."""
+        self._books.record_repeats(self.now)
         wall_time = False
         for job_id in self._table.timers.due(self.now):
             before = self._phases[job_id]
@@ -236,15 +253,16 @@ class Supervision:
 
     def start_next(self) -> bool:
         """Order one more start if there is room.  Nothing starts once termination was asked for (P7)."""
-        if self.ending is not None or self._backoff.until > self.now or self._errands.hold_starts:
+        if self.ending is not None or self._pace.due > self.now or self._errands.hold_starts:
             return False
         taken = self._scheduler.take(lambda job: self._limits.fits_in_time(job, self.now))
         if taken is None:
             return False
-        job, gpus = taken
-        self._gpus[job.job_id] = gpus
+        job, placement = taken
+        self._pace.take(self.now)
+        self._placed[job.job_id] = placement
         self._phases[job.job_id] = p.Starting(self._limits.policy(job))
-        self._books.orders.append(Start(job, self.state.attempt_of(job.job_id), gpus))
+        self._books.orders.append(Start(job, self.state.attempt_of(job.job_id), placement))
         return True
 
     # -- what errands ask: see errands.Desk -----------------------------------------------------------------
@@ -257,10 +275,15 @@ class Supervision:
     def nothing_runs(self) -> bool:
         return not self._table.unfinished
 
-    def hasten(self, kill_at: float) -> None:
-        why = self.ending.why if self.ending is not None else StopReason.SIGNAL
-        for job_id in list(self._phases):
-            self._feed(job_id, e.StopAsked(why, kill_at))
+    def move_end(self, wall: WallTime) -> None:
+        self._limits = replace(self._limits, wall=wall)
+        for job_id, phase in list(self._phases.items()):
+            moved = self._limits.end_moved(phase, self.state.job(job_id), self.now)
+            if moved is not None:
+                self._feed(job_id, moved)
+        self._books.orders.append(NewEnd(wall))
+        if self.ending is not None:
+            self.on_leaving()
 
     def end_run(self, why: StopReason, what: str) -> None:
         if self._some_compute_on:
@@ -307,11 +330,12 @@ class Supervision:
 
     def _kill_all(self) -> None:
         assert self.ending is not None, "the first interrupt began it"
-        self.ending = replace(self.ending, hurried=True)
+        again, self.ending = self.ending.hurried, replace(self.ending, hurried=True)
         live = [j for j, phase in self._phases.items() if isinstance(phase, _MAY_BE_KILLED)]
         for job_id in live:
             self._feed(job_id, e.KillAsked(self.ending.why))
-        self.say(f"second SIGINT: {o.jobs_text(len(live))} killed at once")
+        if live or not again:
+            self.say(f"second SIGINT: {o.jobs_text(len(live))} killed at once")
         for errand in self._errands.errands:
             errand.on_ending(self)
 
@@ -339,8 +363,8 @@ class Supervision:
             case a.NoteSignal(pgid=pgid, signum=signum, why=why):
                 attempt = state.attempt[job_id]
                 self.write(r.JobSignaled(state.run_id, job_id, attempt, pgid, signal_name(signum), why.value))
-            case a.NoteLeftovers(members=members):
-                self.warn("leftovers", o.leftovers_text(state.job(job_id), members), job_id)
+            case a.NoteLeftovers(members=members, escaped=escaped):
+                self._books.left_behind(job_id, members, escaped)
             case a.RecordResult(outcome=outcome, started=started, verified=verified):
                 self._books.result(job_id, outcome, started, verified, end_known=self._limits.wall.known)
             case a.RecordFailedStart(message=message):
@@ -350,10 +374,9 @@ class Supervision:
 
     def _put_back(self, job_id: JobId, errno: int) -> None:
         """P11: the job is as ready as before; the machine gets a pause that grows while it stays full."""
-        pause = self._backoff.failed(self.now)
+        message = self._pace.refused(self.now, errno)
         self._scheduler.add([self.state.job(job_id)])
-        if self._backoff.failures in (1, 5, 20):
-            message = f"the machine is full (errno {errno}): next try in {pause:.1f} s"
+        if message is not None:
             self.warn("machine_full", message, job_id)
 
     def _written(self, record: r.Record, ready: tuple[JobId, ...]) -> None:

@@ -12,6 +12,7 @@ import orjson
 
 from torc_supervise.errors import TorcError
 from torc_supervise.operations.lookup import look_up, unreadable
+from torc_supervise.store import layout
 
 LOOK_EVERY = 0.5
 """Seconds.  Shared file systems tell nobody about changes made on another host, so following is looking."""
@@ -21,7 +22,10 @@ _CHUNK = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class LogFile:
-    """One file of one job.  ``stream``: "stdout", "stderr", or "output" where both go to one file."""
+    """One file of one job.  ``stream``: "stdout", "stderr", or "output" where both go to one file.
+
+    ``job_id`` is 0 for the batch output of an allocation.
+    """
 
     job_id: int
     name: str
@@ -31,10 +35,14 @@ class LogFile:
 
 @dataclass(frozen=True, slots=True)
 class Logs:
-    """The files there are, and whether nothing will be added to them, nor to their number."""
+    """The files there are, and whether nothing will be added to them, nor to their number.
+
+    ``batch``: Slurm job id of the newest allocation, whose batch script has printed something else.
+    """
 
     files: list[LogFile]
     over: bool
+    batch: str | None = None
 
 
 def log_files(output: str, workflow_id: int | None, wanted: str | None, streams: Iterable[str]) -> Logs:
@@ -62,7 +70,35 @@ def log_files(output: str, workflow_id: int | None, wanted: str | None, streams:
         for stream, path in (("stdout", out), ("stderr", err)):
             if path is not None and stream in streams:
                 found.append(LogFile(row["job_id"], row["name"], stream, path))
-    return Logs(found, over)
+    allocations = head.get("allocations") or []
+    return Logs(found, over, allocations[-1]["slurm_job_id"] if allocations else None)
+
+
+def batch_files(output: str, workflow_id: int | None, wanted: str | None, streams: Iterable[str]) -> Logs:
+    """What the batch script of an allocation printed: of the newest one, or of that with Slurm job id ``wanted``.
+
+    Raises:
+        TorcError: there is no such allocation.
+    """
+    head = look_up(output, workflow_id, with_jobs=False, ask_slurm=True).head
+    rows = head.get("allocations") or []
+    chosen = [row for row in rows if wanted in (None, row["slurm_job_id"])]
+    if not chosen:
+        there = ", ".join(row["slurm_job_id"] for row in rows)
+        raise TorcError(
+            f"workflow {head['workflow_id']} has no allocation {wanted}"
+            if wanted
+            else "no allocation is on record",
+            f"there are: {there}" if there else "only what 'torc-supervise submit' has queued is",
+        )
+    row = chosen[-1]
+    files = layout.find(output, workflow_id)
+    found = []
+    for stream, path, suffix in (("stdout", row["output"], "o"), ("stderr", row["error"], "e")):
+        if stream in tuple(streams):
+            path = path or files.batch_output(row["slurm_job_id"], suffix)
+            found.append(LogFile(0, f"allocation {row['slurm_job_id']}", stream, path))
+    return Logs(found, row["state"] not in ("queued", "running", "ending"))
 
 
 def content(file: LogFile) -> Iterator[bytes]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -34,10 +35,14 @@ class Document(NamedTuple):
     text: bytes | None
 
 
-def look_up(output: str, workflow_id: int | None, *, with_jobs: bool) -> Document:
+def look_up(output: str, workflow_id: int | None, *, with_jobs: bool, ask_slurm: bool = False) -> Document:
     """The status of a workflow, as fresh as it can be had from here.
 
     ``source`` in the head says where it is from: ``live``, ``snapshot`` or ``journal``; ``age_seconds`` how old it is.
+
+    Args:
+        ask_slurm: ask what became of its allocations, if there are any that may not be over: see
+            :func:`torc_supervise.operations.whereabouts.merged`.
 
     Raises:
         WorkflowNotFound: there is no such workflow.
@@ -45,6 +50,11 @@ def look_up(output: str, workflow_id: int | None, *, with_jobs: bool) -> Documen
         TorcError: nothing else could be read, and the journal is not for this user.
     """
     files = layout.find(output, workflow_id)
+    found = _look(files, with_jobs=with_jobs)
+    return _with_slurm(files, found) if ask_slurm and _may_be_somewhere(found.head) else found
+
+
+def _look(files: WorkflowFiles, *, with_jobs: bool) -> Document:
     found = _snapshot_head(files)
     if found is None:
         return _from_journal(files, with_jobs=with_jobs)
@@ -67,15 +77,52 @@ def look_up(output: str, workflow_id: int | None, *, with_jobs: bool) -> Documen
         return _document(file.read(), "snapshot", modified, with_jobs=True)
 
 
+def _may_be_somewhere(head: dict[str, Any]) -> bool:
+    """Whether it has allocations at all; said without importing what knows more."""
+    supervisor = head.get("supervisor") or {}
+    return bool(head.get("allocations") or supervisor.get("slurm_job_id"))
+
+
+def _with_slurm(files: WorkflowFiles, found: Document) -> Document:
+    from torc_supervise.operations import whereabouts
+    from torc_supervise.store.lock import read_owner
+
+    wanted = whereabouts.wanted(found.head)
+    if found.head["source"] == "live" and wanted == [found.head["supervisor"]["slurm_job_id"]]:
+        return found  # it answers, and nothing else is on record
+    if not wanted or not whereabouts.squeue_is_here():
+        return found
+    seen = whereabouts.ask(found.head, timeout=whereabouts.STATUS_WITHIN)
+    owner = read_owner(files.lock)
+    if found.head["source"] == "snapshot" and whereabouts.supervisor_is_gone(found.head, seen, owner):
+        try:  # its last second is in the journal alone
+            found = _from_journal(files, with_jobs=found.text is not None)
+        except JournalError:
+            raise
+        except TorcError:
+            pass  # the snapshot is for everybody, the journal is not
+    head = whereabouts.merged(found.head, seen, owner)
+    if found.text is None:
+        return Document(head, None)
+    return Document(head, _line_of(head) + found.text.partition(b"\n")[2])
+
+
+def _line_of(head: dict[str, Any]) -> bytes:
+    """The first line of a status document."""
+    return orjson.dumps(head)[:-1] + b',"jobs":[\n'
+
+
 def ask(path: str, request: dict[str, Any]) -> bytes | None:
     """One request to a control socket; None if nobody answers (in time).
 
     Refuses a socket or directory that is not ours: anybody can make one in a shared temporary directory.
     """
     try:
-        for place in (os.path.dirname(path), path):
-            if os.lstat(place).st_uid != os.getuid():
-                return None
+        directory, control = os.lstat(os.path.dirname(path)), os.lstat(path)
+        if not (stat.S_ISDIR(directory.st_mode) and stat.S_ISSOCK(control.st_mode)):
+            return None  # links, too, are not followed
+        if {directory.st_uid, control.st_uid} != {os.geteuid()} or directory.st_mode & 0o077:
+            return None
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(ANSWER_WITHIN)
             connection.connect(path)
@@ -128,7 +175,7 @@ def _document(
         return Document(head, None)
     moment = _moment(head, as_of)
     lines = [_with_time(line, moment) if _RUNNING in line else line for line in rest.split(b"\n")]
-    return Document(head, orjson.dumps(head)[:-1] + b',"jobs":[\n' + b"\n".join(lines))
+    return Document(head, _line_of(head) + b"\n".join(lines))
 
 
 def _stamped(head: dict[str, Any], source: str, as_of: float) -> dict[str, Any]:

@@ -7,14 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 
-from torc_supervise.errors import TorcError
+from torc_supervise.errors import TorcError, WorkflowBusy
 from torc_supervise.helpers.last_will import LastWill
 from torc_supervise.machine import records as r
 from torc_supervise.machine.deadlines import WallTime
 from torc_supervise.machine.state import WorkflowState
+from torc_supervise.operations import liveness
 from torc_supervise.posix import clock
-from torc_supervise.posix.identity import Identity, may_be_alive, own_identity
-from torc_supervise.store import journal, layout, snapshot, view
+from torc_supervise.posix.identity import own_identity
+from torc_supervise.store import journal, layout, snapshot, trust, view
 from torc_supervise.store.layout import WorkflowFiles
 from torc_supervise.store.lock import Lock, Owner, acquire
 from torc_supervise.store.records import encode
@@ -57,25 +58,25 @@ class OpenWorkflow:
 
     def write_snapshot(self) -> None:
         """Make status.json say what the state says; it is only a copy, so a full disk is no error here."""
-        supervisor = view.supervisor_fields(self.state, alive=False)
         try:
-            snapshot.replace(self.files, view.status_document(self.state, self.files, supervisor))
+            snapshot.replace(self.files, view.last_document(self.state, self.files))
         except OSError:
             return
 
 
-def open_workflow(files: WorkflowFiles, command: str, say: Say) -> OpenWorkflow:
+def open_workflow(files: WorkflowFiles, command: str, say: Say, *, patient: bool = False) -> OpenWorkflow:
     """Lock an existing workflow and read its journal; attempts that a dead supervisor left are ended and recorded.
 
     Args:
         command: what this process is about to do, for the lock ("run", "reinitialize", ...).
+        patient: wait a while for an owner that is just being ended, or that Slurm has lost sight of.
 
     Raises:
         WorkflowBusy: somebody else has it.
         JournalError: the journal is damaged.
         TorcError: the directory cannot be written.
     """
-    lock = _lock(files, command, say)
+    lock = take_lock(files, command, say, patient=patient)
     try:
         state, seq = journal.replay(files.journal)
         opened = OpenWorkflow(files, state, lock, seq)
@@ -96,7 +97,7 @@ def create_workflow(
         created: makes the first record, given the id.
     """
     files = layout.claim_new(output)
-    lock = _lock(files, command, say)
+    lock = take_lock(files, command, say)
     try:
         state = journal.create(files.journal, created(files.workflow_id), clock.wall(), clock.monotonic())
         return OpenWorkflow(files, state, lock, 1)
@@ -105,7 +106,13 @@ def create_workflow(
         raise TorcError(f"cannot write {files.journal}: {error.strerror}") from error
 
 
-def _lock(files: WorkflowFiles, command: str, say: Say) -> Lock:
+def take_lock(files: WorkflowFiles, command: str, say: Say, *, patient: bool = False) -> Lock:
+    """Lock a workflow without reading it.
+
+    Raises:
+        WorkflowBusy: somebody alive has it.
+        TorcError: the directory cannot be written, or is not to be trusted.
+    """
     me = own_identity()
     owner = Owner(
         me.host,
@@ -115,23 +122,32 @@ def _lock(files: WorkflowFiles, command: str, say: Say) -> Lock:
         clock.wall(),
         command,
         os.environ.get("SLURM_JOB_ID"),
+        slurm_restarts=liveness.restarts(os.environ),
+        slurm_cluster=os.environ.get("SLURM_CLUSTER_NAME"),
+        slurm_node=os.environ.get("SLURMD_NODENAME"),
     )
+    why = ""
+
+    def alive(holder: Owner) -> bool:
+        nonlocal why
+        life, why = liveness.judge(holder)
+        return holder.nonce != given_up and life in liveness.HELD
+
     try:
-        lock, dead = acquire(files.lock, owner, _is_alive)
+        given_up = liveness.wait_for_release(files.lock, say) if patient else None
+        lock, dead = acquire(files.lock, owner, alive)
+        try:
+            trust.check(files, files.lock)
+        except BaseException:
+            lock.release()
+            raise
+    except WorkflowBusy as busy:
+        raise WorkflowBusy(f"{busy.message}, {why}" if why else busy.message, busy.hint) from None
     except OSError as error:
         raise TorcError(f"cannot lock {files.directory}: {error.strerror}") from error
     if dead is not None:
         say(f"took the lock over from {dead.describe()}, which is gone")
     return lock
-
-
-def _is_alive(owner: Owner) -> bool:
-    """The supervisor or its keeper."""
-    if may_be_alive(Identity(owner.host, owner.boot_id, owner.pid, owner.start_ticks)):
-        return True
-    if owner.keeper_pid is None:
-        return False
-    return may_be_alive(Identity(owner.host, owner.boot_id, owner.keeper_pid, owner.keeper_ticks))
 
 
 def _end_what_was_lost(opened: OpenWorkflow, say: Say) -> None:

@@ -12,11 +12,12 @@ from torc_supervise.errors import TorcError, WorkflowBusy
 from torc_supervise.machine import records as r
 from torc_supervise.machine.state import WorkflowState
 from torc_supervise.machine.status import Ended, Status, StopReason
+from torc_supervise.operations import liveness
 from torc_supervise.operations.lookup import replay
 from torc_supervise.operations.opened import OpenWorkflow, files_seen
-from torc_supervise.posix.identity import Identity, may_be_alive
 from torc_supervise.store.layout import WorkflowFiles
 from torc_supervise.store.lock import read_owner
+from torc_supervise.workflow.actions import renumbered
 from torc_supervise.workflow.model import Job, JobId, Workflow
 
 MTIME_TOLERANCE_NS = 10_000_000  # as Torc: file servers round
@@ -113,15 +114,11 @@ def read_only(files: WorkflowFiles) -> WorkflowState:
         JournalError, TorcError: the journal cannot be read.
     """
     owner = read_owner(files.lock)
-    if owner is not None:
-        who = [Identity(owner.host, owner.boot_id, owner.pid, owner.start_ticks)]
-        if owner.keeper_pid is not None:
-            who.append(Identity(owner.host, owner.boot_id, owner.keeper_pid, owner.keeper_ticks))
-        if any(map(may_be_alive, who)):
-            raise WorkflowBusy(
-                f"the workflow belongs to {owner.describe()}",
-                "wait for it, or end it with 'torc-supervise cancel'",
-            )
+    if owner is not None and liveness.lives(owner):
+        raise WorkflowBusy(
+            f"the workflow belongs to {owner.describe()}",
+            "wait for it, or end it with 'torc-supervise cancel'",
+        )
     state = replay(files)
     for live in list(
         state.live.values()
@@ -165,7 +162,8 @@ def take_over_ids(state: WorkflowState, new: Workflow) -> Workflow:
         replace(job, job_id=ids[job.job_id], depends_on=tuple(sorted(ids[d] for d in job.depends_on)))
         for job in new.jobs
     ]
-    return replace(new, jobs=tuple(sorted(jobs, key=lambda job: job.job_id)))
+    jobs.sort(key=lambda job: job.job_id)
+    return replace(new, jobs=tuple(jobs), extra=renumbered(new.extra, ids))
 
 
 def _status_reason(state: WorkflowState, job: Job) -> str | None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 import gc
 import os
-import sys
+import secrets
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from torc_supervise.environment import RunEnvironment
@@ -20,18 +20,29 @@ from torc_supervise.loop import Loop
 from torc_supervise.machine import deadlines
 from torc_supervise.machine import records as r
 from torc_supervise.machine.deadlines import WallTime
-from torc_supervise.machine.phases import NEVER
+from torc_supervise.machine.end_watch import EndWatch
+from torc_supervise.machine.errands import Errand
+from torc_supervise.machine.limits import execution_of_steps
+from torc_supervise.machine.pace import BURST, STEPS_PER_SECOND, Pace
+from torc_supervise.machine.state import WorkflowState
 from torc_supervise.machine.status import RunState, Status
+from torc_supervise.machine.step_check import StepCheck
 from torc_supervise.machine.supervision import Supervision
+from torc_supervise.operations.follow_up import follow_up
 from torc_supervise.operations.opened import OpenWorkflow
-from torc_supervise.posix import clock, descriptors, host, procfs
-from torc_supervise.posix.kernel import RealKernel
+from torc_supervise.operations.surroundings import Machine, RunOptions, Say, warn_of_other_nodes
+from torc_supervise.operations.without_keeper import jobs_ended, write_without_keeper
+from torc_supervise.posix import cgroups, clock, descriptors, host, memory, procfs
+from torc_supervise.posix.cgroups import RunCgroup
+from torc_supervise.posix.kernel import Kernel, RealKernel
 from torc_supervise.posix.shell import find_bash
 from torc_supervise.posix.spawn import keep_descriptors_from_children
+from torc_supervise.posix.steps import StepKernel
 from torc_supervise.posix.subreaper import become_subreaper
 from torc_supervise.posix.wakeup import Wakeup
-from torc_supervise.scheduler import Capacity, Scheduler
+from torc_supervise.scheduler import Scheduler
 from torc_supervise.workflow.model import Workflow
+from torc_supervise.workflow.schedulers import runs_in
 
 FLUSH_LIMIT = 60.0
 """Seconds that a supervisor whose jobs are all gone waits for its keeper to confirm the last records."""
@@ -49,24 +60,11 @@ EXIT_CODES = {
 
 
 @dataclass(frozen=True, slots=True)
-class RunOptions:
-    """What the command line says about this run.
-
-    ``memory_bytes``, ``num_cpus``, ``num_gpus``: None for what the machine has.  ``time_limit``: seconds from now until
-    the end of the allocation, None if it is not known.
-    """
-
-    max_parallel_jobs: int | None = None
-    num_cpus: int | None = None
-    memory_bytes: int | None = None
-    num_gpus: int | None = None
-    time_limit: float | None = None
-    progress: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class RunReport:
-    """What became of it.  ``unconfirmed``: records that the keeper had not written when we had to leave."""
+    """What became of it.  ``unconfirmed``: records that the keeper had not written when we had to leave.
+
+    ``slurm_job_id``: of the allocation that it ran in, if there was one.
+    """
 
     workflow_id: int
     run_id: int
@@ -74,36 +72,10 @@ class RunReport:
     exit_code: int
     jobs_by_status: dict[Status, int]
     unconfirmed: int = 0
+    slurm_job_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """What this machine offers to jobs."""
-
-    capacity: Capacity
-    gpu_names: tuple[str, ...]
-
-
-def survey(options: RunOptions) -> Machine:
-    """What the options say, and what the machine has where they are silent."""
-    names = host.gpu_names(os.environ)
-    if options.num_gpus is not None:
-        # Told to stand in for a machine with more GPUs than are visible: plain indexes then.
-        names = (
-            names[: options.num_gpus]
-            if len(names) >= options.num_gpus
-            else list(map(str, range(options.num_gpus)))
-        )
-    capacity = Capacity(
-        options.num_cpus if options.num_cpus is not None else host.num_cpus(),
-        options.memory_bytes if options.memory_bytes is not None else host.memory_bytes(),
-        len(names),
-        max_parallel_jobs=options.max_parallel_jobs,
-    )
-    return Machine(capacity, tuple(names))
-
-
-def run(opened: OpenWorkflow, options: RunOptions, machine: Machine, say: Callable[[str], None]) -> RunReport:
+def run(opened: OpenWorkflow, options: RunOptions, machine: Machine, say: Say) -> RunReport:
     """Run what is ready and what becomes ready, until nothing is left or it has to end.
 
     Raises:
@@ -114,19 +86,38 @@ def run(opened: OpenWorkflow, options: RunOptions, machine: Machine, say: Callab
         raise TorcError("bash was not found on this machine", "jobs are run by 'bash -c': install it")
     open_files = prepare_process(say)
     state, now = opened.state, clock.monotonic()
-    wall = wall_time(state.workflow, now, options.time_limit, say)
+    if machine.steps is not None:
+        execution = execution_of_steps(state.workflow.execution)
+        state.workflow = dataclasses.replace(state.workflow, execution=execution)
+    elif machine.allocation is not None:
+        warn_of_other_nodes(machine.allocation, say)
+    wall = wall_time(state.workflow, now, machine.end(now, options.time_limit), say)
     end_epoch = clock.epoch() + (wall.end - now) if wall.known else None
-    kernel = RealKernel()
+    real = RealKernel()
+    kernel: Kernel = real if machine.steps is None else StepKernel(real)
     gc.collect()
     gc.freeze()  # what is loaded by now is never garbage: keep the collector, and copy-on-write, away from it
     its_lock = copy.copy(opened.lock)
     setup = KeeperSetup(opened.files, state, its_lock, wall, progress=options.progress)
-    with contextlib.closing(KeeperLink(setup, opened.seq, kernel.reaper.add_helper)) as keeper:
+    with contextlib.closing(KeeperLink(setup, opened.seq, real.reaper.add_helper)) as keeper:
         # From here on it writes, also where an exception ends us: it alone knows when the workflow is free again.  And
         # removing a lock may wait for a file server, which is its business (P8).
         opened.lock.leave_to_keeper()
-        sampler = _start_sampler(state.workflow, [keeper.channel.fileno()], kernel)
-        supervision = Supervision(state, Scheduler(machine.capacity, state.workflow.jobs_sort_method), wall)
+        sampler = None
+        if machine.steps is None:  # what steps use is Slurm's to limit, on nodes that we do not see
+            sampler = _start_sampler(state.workflow, [keeper.channel.fileno()], real)
+        runs_here = runs_in(state.workflow, options.scheduler)
+        scheduler = Scheduler(machine.capacity, state.workflow.jobs_sort_method, runs_here)
+        more = follow_up(
+            state,
+            opened.files,
+            machine.allocation.job_id if machine.allocation is not None else None,
+            options,
+            open_files=open_files,
+            end_epoch=end_epoch - wall.headroom if end_epoch is not None else None,
+        )
+        pace = Pace(STEPS_PER_SECOND, BURST) if machine.steps is not None else None
+        supervision = Supervision(state, scheduler, wall, [*errands(machine, options, now), *more], pace)
         environment = RunEnvironment(
             dict(os.environ),
             state.workflow,
@@ -137,24 +128,49 @@ def run(opened: OpenWorkflow, options: RunOptions, machine: Machine, say: Callab
             end_epoch - wall.headroom if end_epoch is not None else None,
             wall.grace_scale,
         )
-        launcher = Launcher(bash, opened.files, environment, open_files)
+        nonce = secrets.token_hex(8)
+        real.cgroup = cgroup = cgroups.make(nonce) if machine.steps is None else None
+        adjust = memory.jobs_oom_score_adj()
+        launcher = Launcher(bash, opened.files, environment, open_files, machine.steps, nonce, adjust, cgroup)
         with (
-            Wakeup() as wakeup,
-            contextlib.closing(Loop(supervision, kernel, wakeup, launcher, keeper, sampler)) as loop,
+            Wakeup(continued=machine.allocation is not None) as wakeup,
+            contextlib.closing(
+                Loop(
+                    supervision,
+                    kernel,
+                    wakeup,
+                    launcher,
+                    keeper,
+                    sampler,
+                    signals_first=machine.allocation is not None,
+                )
+            ) as loop,
+            jobs_ended(supervision, keeper, opened.files.output),
         ):
             supervision.at(clock.monotonic(), clock.wall())
-            supervision.begin(_run_started(opened, machine, end_epoch, keeper.pid))
-            loop.run(wall.end)
+            supervision.begin(_run_started(opened, options, machine, end_epoch, keeper.pid, nonce, cgroup))
+            loop.run()
+            if cgroup is not None:
+                cgroup.remove()
             final = supervision.outcome()
             supervision.end(r.RunEnded(state.run_id, final.value, EXIT_CODES[final]))
             loop.write_now()
-            confirmed = _leave(loop, keeper, wall, say)
+            confirmed = _leave(loop, keeper, supervision.wall, state)
             wakeup.ignore_from_now_on()
-    code = EXIT_CODES[final] if confirmed else EXIT_OURS
-    return RunReport(state.workflow_id, state.run_id, final, code, dict(state.counts), keeper.unconfirmed)
+    code = EXIT_CODES[final] if confirmed and not keeper.disowned else EXIT_OURS
+    allocation = machine.allocation
+    return RunReport(
+        state.workflow_id,
+        state.run_id,
+        final,
+        code,
+        dict(state.counts),
+        keeper.unconfirmed,
+        allocation.job_id if allocation is not None else None,
+    )
 
 
-def prepare_process(say: Callable[[str], None]) -> int | None:
+def prepare_process(say: Say) -> int | None:
     """Things of the whole process that must be so before the first child exists.
 
     Returns:
@@ -172,20 +188,36 @@ def prepare_process(say: Callable[[str], None]) -> int | None:
     return open_files
 
 
-def wall_time(
-    workflow: Workflow, now: float, time_limit: float | None, say: Callable[[str], None]
-) -> WallTime:
-    """The end of the allocation with headroom and grace that fit it; says so where they had to be shortened."""
-    execution = workflow.execution
-    longest = deadlines.longest_grace(workflow)
-    headroom = execution.sigkill_headroom_seconds
-    wall = deadlines.fit(now, NEVER if time_limit is None else now + time_limit, headroom, longest)
+def wall_time(workflow: Workflow, now: float, end: float, say: Say) -> WallTime:
+    """The end of the allocation with headroom and grace that fit it; says so where they had to be shortened.
+
+    Args:
+        now, end: monotonic seconds.
+    """
+    headroom, longest = workflow.execution.sigkill_headroom_seconds, deadlines.longest_grace(workflow)
+    wall = deadlines.fit(now, end, headroom, longest)
     if wall.known and (wall.grace_scale < 1.0 or wall.headroom < headroom):
-        say(
-            f"warning: a time limit of {time_limit:.0f} s is too short for a headroom of {headroom:.0f} s and a "
-            f"grace of {longest:.0f} s: shortened to {wall.headroom:.1f} s and {longest * wall.grace_scale:.1f} s"
-        )
+        say(f"warning: {deadlines.shortened_text(wall, end - now, headroom, longest)}")
     return wall
+
+
+def errands(machine: Machine, options: RunOptions, now: float) -> list[Errand]:
+    """What this run has to see to besides its jobs."""
+    allocation, term = machine.allocation, machine.term
+    if allocation is None:
+        return []
+    watch = EndWatch(
+        allocation.job_id,
+        term.end,
+        begun=now,
+        epoch_ahead=clock.epoch() - now,
+        iso=clock.iso,
+        limit=machine.end_by_limit(now, options.time_limit),
+        warned_by=options.warning,
+        asked=term.asked,
+        kill_wait=term.kill_wait,
+    )
+    return [watch] if machine.steps is None else [watch, StepCheck(allocation.job_id)]
 
 
 def _start_sampler(workflow: Workflow, close: list[int], kernel: RealKernel) -> SamplerLink | None:
@@ -199,26 +231,38 @@ def _start_sampler(workflow: Workflow, close: list[int], kernel: RealKernel) -> 
 
 
 def _run_started(
-    opened: OpenWorkflow, machine: Machine, end_epoch: float | None, keeper_pid: int
+    opened: OpenWorkflow,
+    options: RunOptions,
+    machine: Machine,
+    end_epoch: float | None,
+    keeper_pid: int,
+    nonce: str,
+    cgroup: RunCgroup | None,
 ) -> r.RunStarted:
-    capacity = machine.capacity
+    capacity, allocation = machine.capacity, machine.allocation
     return r.RunStarted(
         run_id=opened.state.run_id,
         host=host.name(),
         pid=os.getpid(),
         boot_id=procfs.boot_id(),
         boot_offset=round(clock.boot_offset(), 3),
-        slurm_job_id=os.environ.get("SLURM_JOB_ID"),
+        slurm_job_id=allocation.job_id if allocation is not None else None,
         end_time=clock.iso(end_epoch) if end_epoch is not None else None,
         num_cpus=capacity.num_cpus,
         memory_bytes=capacity.memory_bytes,
         num_gpus=capacity.num_gpus,
         max_parallel_jobs=capacity.max_parallel_jobs,
         keeper_pid=keeper_pid,
+        mode="slurm" if machine.steps is not None else None,
+        nodes=(allocation.nodes or None) if allocation is not None else None,
+        scheduler=options.scheduler,
+        auto_resubmit=options.auto_resubmit or None,
+        nonce=nonce,
+        cgroup=cgroup.directory if cgroup is not None else None,
     )
 
 
-def _leave(loop: Loop, keeper: KeeperLink, wall: WallTime, say: Callable[[str], None]) -> bool:
+def _leave(loop: Loop, keeper: KeeperLink, wall: WallTime, state: WorkflowState) -> bool:
     """No job is left.  Wait for the keeper, with a limit (P12); False if records are not durable when it is reached.
 
     A keeper that has written everything and hangs at the rest (the lock, a terminal) is waited for only a moment.
@@ -230,18 +274,16 @@ def _leave(loop: Loop, keeper: KeeperLink, wall: WallTime, say: Callable[[str], 
     if wall.known:
         limit = min(limit, max(wall.end - 1.0, now + WAKE_KEEPER_AFTER))
     if loop.wait_for_keeper(min(limit, now + WAKE_KEEPER_AFTER)):
+        keeper.voice.finish()
         return True
     keeper.wake()
-    if keeper.unconfirmed:
-        say(
+    if keeper.unconfirmed and keeper.pid and not keeper.voice.raised:
+        keeper.voice.say(
             f"waiting up to {limit - now:.0f} s for {keeper.unconfirmed} records to be written: "
             "is the disk slow or full?"
         )
         loop.wait_for_keeper(limit)
-    if not keeper.unconfirmed:
-        return True
-    print(
-        f"torc-supervise: {keeper.unconfirmed} records are not confirmed; the keeper goes on alone",
-        file=sys.stderr,
-    )
-    return False
+    if keeper.unconfirmed:
+        write_without_keeper(loop, keeper, state, limit)
+    keeper.voice.finish()
+    return not keeper.unconfirmed

@@ -6,15 +6,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from torc_supervise.errors import EXIT_OK
+from torc_supervise.machine import records as r
+from torc_supervise.machine.allocations import Allocation, AllocationState
 from torc_supervise.machine.orders import jobs_text
 from torc_supervise.machine.state import WorkflowState
 from torc_supervise.machine.status import SETTLED, Status, StopReason
 from torc_supervise.operations import reinitialize as again
 from torc_supervise.operations.fit import check_fit
-from torc_supervise.operations.opened import OpenWorkflow, create_workflow, files_seen, open_workflow
-from torc_supervise.operations.run import EXIT_CODES, RunOptions, RunReport, run, survey
+from torc_supervise.operations.opened import OpenWorkflow, create_workflow, files_seen
+from torc_supervise.operations.patience import open_when_free
+from torc_supervise.operations.run import EXIT_CODES, RunReport, run
+from torc_supervise.operations.steps import place_jobs
+from torc_supervise.operations.surroundings import RunOptions, survey
 from torc_supervise.store import layout, view
 from torc_supervise.workflow.model import Job, Workflow
+from torc_supervise.workflow.schedulers import runs_in
 
 Say = Callable[[str], None]
 
@@ -38,8 +45,9 @@ def run_new(
     Raises:
         TorcError: a job can never fit this machine, an input file is missing, the directory cannot be written.
     """
-    machine = survey(options)
-    check_fit(workflow.jobs, machine.capacity, options.time_limit)
+    machine = place_jobs(survey(options, say), workflow, options, say)
+    here = filter(runs_in(workflow, options.scheduler), workflow.jobs)
+    check_fit(here, machine.capacity, machine.time_left(options.time_limit))
     missing = again.missing_inputs(workflow, files_seen(workflow))
     if missing and not force:
         raise again.missing_inputs_error(missing)
@@ -57,35 +65,41 @@ def run_existing(
         TorcError: as :func:`run_new`; also if somebody else runs it.
     """
     files = layout.find(output, workflow_id)
-    with open_workflow(files, "run", say) as opened:
+    with open_when_free(files, "run", say) as opened:
         state = opened.state
         again.check_directory(state, force)
-        machine = survey(options)
+        machine = place_jobs(survey(options, say), state.workflow, options, say)
+        here = state.allocations.get(machine.allocation.job_id) if machine.allocation is not None else None
+        if state.canceled and here is not None and here.state is AllocationState.QUEUED:
+            # It was queued before; only 'submit' and 'reinitialize' revive a workflow that somebody canceled.
+            say(f"workflow {workflow_id} was canceled: nothing is to be run")
+            return _started(opened, _nothing_to_run(opened, here), {}, created=False)
         found = again.plan_reinitialize(state)
-        plan = found if _needs_reinitialize(state) else None
+        plan = found if needs_reinitialize(state) else None
         if plan is None and found.reset:
             say(
-                f"warning: {_summary(_by_name(state, found))}; to do so: torc-supervise reinitialize {workflow_id}"
+                f"warning: {summary(by_name(state, found))}; to do so: torc-supervise reinitialize {workflow_id}"
             )
-        check_fit(_still_to_run(state, plan), machine.capacity, options.time_limit)
+        left = filter(runs_in(state.workflow, options.scheduler), still_to_run(state, plan))
+        check_fit(left, machine.capacity, machine.time_left(options.time_limit))
         reset: dict[str, str] = {}
         if plan is not None:
             again.reinitialize(opened, plan, force=force)
-            reset = _by_name(state, plan)
-            say(f"run {state.run_id} of workflow {workflow_id} '{state.workflow.name}': {_summary(reset)}")
+            reset = by_name(state, plan)
+            say(f"run {state.run_id} of workflow {workflow_id} '{state.workflow.name}': {summary(reset)}")
         if not state.counts[Status.READY]:
             say(f"nothing of workflow {workflow_id} is left to run")
-            return _started(opened, _nothing_to_run(state), reset, created=False)
+            return _started(opened, _nothing_to_run(opened, here), reset, created=False)
         return _started(opened, run(opened, options, machine, say), reset, created=False)
 
 
-def _needs_reinitialize(state: WorkflowState) -> bool:
+def needs_reinitialize(state: WorkflowState) -> bool:
     if state.counts[Status.TERMINATED] or state.counts[Status.UNINITIALIZED]:
         return True
     return any(result.why == StopReason.CANCEL for _, result in state.results.values())
 
 
-def _still_to_run(state: WorkflowState, plan: again.ReinitializePlan | None) -> list[Job]:
+def still_to_run(state: WorkflowState, plan: again.ReinitializePlan | None) -> list[Job]:
     """What has settled and is not reset needs no room any more."""
     reset = plan.reset if plan is not None else {}
     return [
@@ -93,16 +107,21 @@ def _still_to_run(state: WorkflowState, plan: again.ReinitializePlan | None) -> 
     ]
 
 
-def _nothing_to_run(state: WorkflowState) -> RunReport:
-    outcome = state.outcome()
-    return RunReport(state.workflow_id, state.run_id, outcome, EXIT_CODES[outcome], dict(state.counts))
+def _nothing_to_run(opened: OpenWorkflow, here: Allocation | None) -> RunReport:
+    """An allocation that finds nothing to do has not failed, whatever the workflow came to."""
+    state, outcome = opened.state, opened.state.outcome()
+    if here is not None and here.state is AllocationState.QUEUED:
+        opened.append(r.AllocationEnded(here.slurm_job_id, "finished", "it found nothing to do"))
+        opened.write_snapshot()
+    code = EXIT_CODES[outcome] if here is None else EXIT_OK
+    return RunReport(state.workflow_id, state.run_id, outcome, code, dict(state.counts))
 
 
-def _by_name(state: WorkflowState, plan: again.ReinitializePlan) -> dict[str, str]:
+def by_name(state: WorkflowState, plan: again.ReinitializePlan) -> dict[str, str]:
     return {state.job(job_id).name: reason for job_id, reason in plan.reset.items()}
 
 
-def _summary(reset: dict[str, str]) -> str:
+def summary(reset: dict[str, str]) -> str:
     shown = [f"{name}: {reason}" for name, reason in list(reset.items())[:3]]
     more = len(reset) - len(shown)
     noun = "job has" if len(reset) == 1 else "jobs have"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from datetime import UTC, datetime
 
@@ -33,3 +34,8 @@ def iso(epoch_seconds: float) -> str:
 def boot_offset() -> float:
     """CLOCK_BOOTTIME minus CLOCK_MONOTONIC, seconds: /proc/PID/stat counts start times on the former."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic()
+
+
+def boot_ticks() -> int:
+    """Clock ticks since boot, as /proc/PID/stat counts start times."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK") // 1_000_000_000

@@ -6,6 +6,10 @@ import os
 import signal
 from enum import Enum
 
+from torc_supervise.posix import procfs
+from torc_supervise.posix.procfs import ProcessStat
+from torc_supervise.posix.spawn import MACHINE_FULL
+
 
 class Delivery(Enum):
     """What became of a signal.  A group that is gone is no error: only the reaper decides what is dead."""
@@ -38,6 +42,33 @@ def signal_descriptor(descriptor: int, signum: int) -> Delivery:
     except PermissionError:
         return Delivery.NOT_PERMITTED
     return Delivery.SENT
+
+
+def signal_exactly(who: ProcessStat, signum: int) -> bool:
+    """Signal this process and no other that has its number by now; returns whether that was tried.
+
+    Without a descriptor to hold it by (P11) only a child of ours is signalled: nobody else takes its number away.
+    """
+    try:
+        descriptor = os.pidfd_open(who.pid)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        if who.ppid != os.getpid():
+            return False
+        signal_process(who.pid, signum)
+        return True
+    try:
+        now = procfs.stat(who.pid)
+        if now is not None and now.start_ticks == who.start_ticks:
+            signal_descriptor(descriptor, signum)
+        return True
+    except OSError as error:
+        if error.errno not in MACHINE_FULL:
+            raise
+        return False  # it cannot be told apart now
+    finally:
+        os.close(descriptor)
 
 
 def _deliver(target: int, signum: int) -> Delivery:

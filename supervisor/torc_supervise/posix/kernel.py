@@ -5,15 +5,19 @@ The tests have a second implementation, and both pass the same contract suite (t
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from typing import Protocol
 
 from torc_supervise.exitstatus import Usage
 from torc_supervise.posix import clock, groups
+from torc_supervise.posix.cgroups import RunCgroup
 from torc_supervise.posix.descriptors import is_spare
 from torc_supervise.posix.groups import Delivery
-from torc_supervise.posix.reap import Reaper, Sweep
+from torc_supervise.posix.marks import Mark
+from torc_supervise.posix.outsiders import Outsiders
+from torc_supervise.posix.reap import NotNowError, Reaper, Sweep
 from torc_supervise.posix.spawn import spawn
 
 
@@ -29,18 +33,24 @@ class Kernel(Protocol):
     def signal_process(self, pid: int, signum: int) -> Delivery:
         """Send to one leader."""
 
-    def sweep(self) -> Sweep:
-        """Who died since the last sweep, and who is left in groups whose leader is dead.
+    def signal_outside(self, signals: Mapping[int, int]) -> None:
+        """Send to those processes of jobs that have left their job's group, and to those that are found later.
+
+        Args:
+            signals: leader -> the signal that its group was sent.
 
         Raises:
-            NotNowError: the machine is too full to tell; ask again soon.  So do the next two.
+            NotNowError: they cannot be told now; ask again soon.  So do the next three.
         """
 
+    def sweep(self) -> Sweep:
+        """Who died since the last sweep, and who is left of jobs whose leader is dead."""
+
     def look_again(self) -> Sweep:
-        """The members of such groups, anew."""
+        """The members of such jobs, anew."""
 
     def escaped(self) -> list[int]:
-        """Living processes that left their job's group and were re-parented to us."""
+        """Living orphans that came from jobs and belong to none that is under way."""
 
     def collect(self, pid: int) -> Usage | None:
         """Reap a leader's zombie."""
@@ -54,23 +64,54 @@ class Kernel(Protocol):
 
 
 class RealKernel:
-    """Linux."""
+    """Linux.  ``cgroup``: where each job gets a cgroup of its own, None for none."""
 
-    def __init__(self) -> None:
+    def __init__(self, cgroup: RunCgroup | None = None) -> None:
+        self.cgroup = cgroup
         self.reaper = Reaper()
         self.signal_group = groups.signal_group
         self.signal_process = groups.signal_process
-        self.sweep = self.reaper.sweep
-        self.look_again = self.reaper.look_again
-        self.collect = self.reaper.collect
+        self._outsiders = Outsiders(self.reaper)
+        self.signal_outside = self._outsiders.signal
         self.escaped = self.reaper.escaped
         self.monotonic = clock.monotonic
         self.wall = clock.wall
 
-    def spawn(self, argv: tuple[str, ...], environment: Mapping[str, str]) -> int:
-        pid = spawn(argv, environment)
-        self.reaper.add(pid)
+    def spawn(self, argv: tuple[str, ...], environment: Mapping[str, str], stdin: int | None = None) -> int:
+        since, mark, cgroup = clock.boot_ticks(), Mark.of(environment), None
+        if self.cgroup is not None and mark is not None:
+            cgroup = self.cgroup.job(mark.job_id, mark.attempt_id)
+            cgroup = cgroup if cgroup.make() else None
+        try:
+            pid = spawn(argv, environment, stdin)
+        except Exception:
+            if cgroup is not None:
+                cgroup.remove()
+            raise
+        self._outsiders.forget(pid)  # whoever had the number before
+        self.reaper.add(pid, mark, since, cgroup)
         return pid
+
+    def sweep(self) -> Sweep:
+        return self._passed_on(self.reaper.sweep())
+
+    def look_again(self) -> Sweep:
+        return self._passed_on(self.reaper.look_again())
+
+    def collect(self, pid: int) -> Usage | None:
+        self._outsiders.forget(pid)
+        return self.reaper.collect(pid)
+
+    def _passed_on(self, sweep: Sweep) -> Sweep:
+        """Race: the leader died of its signal before its processes outside of the group were looked for, and took the
+        way to them along.  Now that they came to us they get what their job got.
+        Test: test_escapees.py::test_p5_an_escapee_is_asked_with_its_job_and_may_save.
+        """
+        if sweep.escaped:
+            # Not now: whoever ends next has us look anew, and SIGKILL follows anyhow.
+            with contextlib.suppress(NotNowError):
+                self._outsiders.found(sweep)
+        return sweep
 
     def watch(self, pid: int) -> int | None:
         """pidfd_open(2), Linux 5.3.  None, too, where descriptors become scarce.

@@ -1,13 +1,13 @@
 """/proc: who is whose child, and in which group.
 
 Only files that never wait for another process are read: ``stat`` and ``children``.  ``cmdline`` and ``environ`` are
-not, because they take the memory-map lock of a process that may be stuck in the kernel.
+not, because they take the memory-map lock of a process that may be stuck in the kernel (see ``marks``).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 DEAD_STATES = "ZXx"
@@ -18,6 +18,7 @@ class ProcessStat:
     """What /proc/PID/stat says (proc_pid_stat(5)).  ``start_ticks`` are clock ticks since boot.
 
     ``threads``: a process whose main thread has ended shows as a zombie while its other threads go on.
+    ``environment_end``: address; 0 while it calls exec, in kernel threads, and where it is not for us to see.
     """
 
     pid: int
@@ -27,6 +28,7 @@ class ProcessStat:
     sid: int
     start_ticks: int
     threads: int = 1
+    environment_end: int = 0
 
     @property
     def alive(self) -> bool:
@@ -43,7 +45,8 @@ def stat(pid: int) -> ProcessStat | None:
     # The name in parentheses may hold anything, parentheses included: cut at the last one.
     fields = line[line.rindex(b")") + 2 :].split()
     state, ppid, pgid, sid = fields[0].decode(), int(fields[1]), int(fields[2]), int(fields[3])
-    return ProcessStat(pid, state, ppid, pgid, sid, int(fields[19]), int(fields[17]))
+    environment_end = int(fields[48]) if len(fields) > 48 else 0
+    return ProcessStat(pid, state, ppid, pgid, sid, int(fields[19]), int(fields[17]), environment_end)
 
 
 def children(pid: int) -> list[int]:
@@ -82,6 +85,25 @@ def everything() -> Iterator[ProcessStat]:
     for name in os.listdir("/proc"):
         if name.isdigit() and (found := stat(int(name))) is not None:
             yield found
+
+
+def tree(root: int, children_of: Callable[[int], list[int]]) -> list[ProcessStat]:
+    """A process and its descendants, as far as they were there when it was their turn; parents before their children.
+
+    Empty if it was not there itself.
+    """
+    found, todo, seen = [], [root], {root}
+    while todo:
+        pid = todo.pop()
+        about = stat(pid)
+        if about is None:
+            continue
+        found.append(about)
+        for child in children_of(pid):
+            if child not in seen:
+                seen.add(child)
+                todo.append(child)
+    return found
 
 
 def boot_id() -> str | None:

@@ -8,6 +8,8 @@ How a group is known to be empty: every living member descends from us.  Either 
 leader of its job, or they lead to an orphan that was re-parented to us (we are the subreaper).  The kernel re-parents
 before the dying process becomes a visible zombie, so *after* a leader was seen dead the list of our own children
 shows every stray.  No strays: every group with a dead leader is empty.  Otherwise the strays' trees are walked.
+
+What has left its job's group is a member all the same: ``lineage`` tells whose it is.
 """
 
 from __future__ import annotations
@@ -15,11 +17,14 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from torc_supervise.exitstatus import Exit, Exited, Signaled, Usage
 from torc_supervise.posix import procfs
+from torc_supervise.posix.cgroups import JobCgroup
+from torc_supervise.posix.lineage import Lineage, UnknownYetError
+from torc_supervise.posix.marks import Mark
 from torc_supervise.posix.procfs import ProcessStat
 from torc_supervise.posix.spawn import MACHINE_FULL
 
@@ -36,19 +41,25 @@ _PEEK = os.WEXITED | os.WNOWAIT | os.WNOHANG
 class Sweep:
     """What one sweep found.
 
-    ``exited``: leaders that are newly dead.  ``members``: for every group whose leader is dead and not collected, its
-    living members.  ``helpers``: helper processes that are newly dead, already collected.  ``strangers``: members that
-    are not our children, whose death the kernel will not tell us: watch them by pidfd.
+    ``exited``: leaders that are newly dead, and how they ended (None: see ``posix.steps``).  ``members``: for every
+    group whose leader is dead and not collected, its living members, those that have left the group included;
+    ``escaped`` are these.  ``helpers``: helper processes that are newly dead, already collected.  ``strangers``:
+    members that are not our children, whose death the kernel will not tell us: watch them by pidfd.
     """
 
-    exited: list[tuple[int, Exit]] = field(default_factory=list)
+    exited: list[tuple[int, Exit | None]] = field(default_factory=list)
     members: dict[int, list[int]] = field(default_factory=dict)
     helpers: list[tuple[int, Exit]] = field(default_factory=list)
     strangers: set[int] = field(default_factory=set)
+    escaped: dict[int, list[int]] = field(default_factory=dict)
+
+    def num_escaped(self, leader: int) -> int:
+        return len(self.escaped.get(leader, ()))
 
 
 class NotNowError(Exception):
-    """/proc cannot be looked at (EMFILE, ENFILE, ENOMEM: P11), or never holds still.  Ask again soon."""
+    """/proc cannot be looked at (EMFILE, ENFILE, ENOMEM: P11), never holds still, or does not tell yet whose a process
+    is.  Ask again soon."""
 
 
 class Reaper:
@@ -57,7 +68,7 @@ class Reaper:
     Of the rest, what may descend from a job is an orphan.  A process with our own session does not: every job has a
     session of its own, and nobody can join another one.  Nor does what was there, below a child of ours, before the
     first job: ``sleep 1000 & exec torc-supervise run`` in a batch script makes us the parent of a stranger.  (What that
-    stranger starts later, in a session of its own, and abandons, cannot be told from what a job abandons.)
+    stranger starts later, in a session of its own, and abandons, lacks our mark: nothing without it is touched then.)
 
     Invariants: ``_alive`` and ``_dead`` are disjoint; a pid in either is a child of ours that was not collected, so
     its number belongs to it.
@@ -72,10 +83,23 @@ class Reaper:
         self._not_ours = frozenset(self._own_children())  # never waited for: somebody else may want to
         self._before_us = _started(self._not_ours)  # they and their descendants: pid -> start in clock ticks
         self._session = os.getsid(0)
+        self._cgroups: dict[int, JobCgroup] = {}  # leader -> where its processes are
+        self._lineage = Lineage(strangers=bool(self._before_us))
 
-    def add(self, pid: int) -> None:
-        """A leader was spawned."""
+    def add(
+        self, pid: int, mark: Mark | None = None, since: int = 0, cgroup: JobCgroup | None = None
+    ) -> None:
+        """A leader was spawned.
+
+        Args:
+            mark: what its processes carry, None if they carry none.
+            since: clock ticks since boot, no later than its start.
+            cgroup: that it moves to, if it has one of its own.
+        """
         self._alive.add(pid)
+        self._lineage.add(pid, mark, since, cgroup.path if cgroup is not None else None)
+        if cgroup is not None:
+            self._cgroups[pid] = cgroup
 
     def add_helper(self, pid: int) -> None:
         self._helpers.add(pid)
@@ -109,33 +133,99 @@ class Reaper:
         return found
 
     def escaped(self) -> list[int]:
-        """Living orphans that belong to no group of ours, in the order in which they came to us.
+        """Living orphans that belong to no job that is under way, in the order in which they came to us.
 
         They are children of ours that were not waited for, and came from jobs: their numbers belong to them, and a
         signal hits no stranger.
         """
         groups = self._alive | self._dead
-        strays = [tree[0] for tree in self._strays()]
-        return [about.pid for about in strays if about.alive and about.pgid not in groups]
+        with _looking():
+            found = [
+                about
+                for tree in self._strays()
+                for about, owner in self._lineage.sort(tree[:1], groups, self._alive)
+                if owner is None and about.alive and self._lineage.is_ours(about)
+            ]
+        return [about.pid for about in found]
+
+    def outside(
+        self, leaders: Collection[int], asked: Mapping[int, int]
+    ) -> Iterator[tuple[ProcessStat, int | None, int]]:
+        """Living processes of these jobs that are not in their groups.
+
+        A leader that was started without a mark stands for something else (a job step on another node): as long as it
+        lives, what it has started is its own business.
+
+        Args:
+            asked: leader -> the last signal that its group was sent, for all jobs that were sent any.
+
+        Yields:
+            what it is, its job's leader, and the signal that it is to get; None for the leader of what several jobs may
+            have started, which is signalled when all of them were.
+
+        Raises:
+            NotNowError: see :meth:`sweep`.
+        """
+        groups = self._alive | self._dead
+        marked = [leader for leader in leaders if leader in self._alive and self._lineage.is_marked(leader)]
+        with _looking():
+            for tree in [*self._strays(), *(_tree(leader) for leader in marked)]:
+                for about, owner in self._lineage.sort(tree, groups, self._alive):
+                    if about.pgid in groups or not about.alive:
+                        continue
+                    if owner is None and (signum := self._lineage.signal_for(about, asked)) is not None:
+                        yield about, None, signum
+                    elif owner is not None and owner in leaders and owner in asked:
+                        yield about, owner, asked[owner]
+
+    def kill_cgroup(self, leader: int) -> None:
+        """SIGKILL to all of a job that has a cgroup of its own, also to what forks meanwhile."""
+        cgroup = self._cgroups.get(leader)
+        if cgroup is not None:
+            cgroup.kill()
 
     def collect(self, pid: int) -> Usage | None:
         """Reap a leader's zombie; its group must be empty (P3).  None if it was not there to be collected."""
         self._dead.discard(pid)
         self._alive.discard(pid)
+        self._lineage.forget(pid)
+        cgroup = self._cgroups.pop(pid, None)
         try:
             return _collect(pid)[1]
         except ChildProcessError:
             return None
+        finally:
+            if cgroup is not None:
+                cgroup.remove()
 
     def _look_for_members(self, found: Sweep, leaders: set[int]) -> None:
-        """Fill in ``members`` and ``strangers``, collecting dead orphans on the way.  Order matters: see the module."""
+        """Fill in the members, collecting dead orphans on the way.  Order matters: see the module."""
         found.members = {pgid: [] for pgid in leaders}
-        for tree in self._strays():
-            for about in tree:
-                if about.alive and about.pgid in found.members:
-                    found.members[about.pgid].append(about.pid)
+        groups, alive = self._alive | self._dead, self._alive - leaders
+        with _looking():
+            for tree in self._strays():
+                for about, owner in self._lineage.sort(tree, groups, alive):
+                    if owner not in found.members or not about.alive:
+                        continue
+                    found.members[owner].append(about.pid)
                     if about is not tree[0]:
                         found.strangers.add(about.pid)
+                    if about.pgid != owner:
+                        found.escaped.setdefault(owner, []).append(about.pid)
+            for leader in [pgid for pgid, members in found.members.items() if not members]:
+                self._look_into_cgroup(found, leader)
+
+    def _look_into_cgroup(self, found: Sweep, leader: int) -> None:
+        """Of a job that seems to be empty: where we are no subreaper, its orphans do not come to us."""
+        cgroup = self._cgroups.get(leader)
+        for pid in cgroup.processes() if cgroup is not None else ():
+            about = procfs.stat(pid)
+            if about is None or not about.alive:
+                continue
+            found.members[leader].append(pid)
+            found.strangers.add(pid)
+            if about.pgid != leader:
+                found.escaped.setdefault(leader, []).append(pid)
 
     def _strays(self) -> list[list[ProcessStat]]:
         """Living children that came from jobs, each with its descendants; those that are dead are collected.
@@ -148,10 +238,11 @@ class Reaper:
             for _ in range(MOST_LOOKS):
                 listed = self._own_children()
                 collected, living = self._sort_out(listed)
-                trees = [_tree(pid) for pid in living]
+                trees = [tree for pid in living if (tree := _tree(pid))]
                 nobody = not (collected or living)
                 if nobody or set(self._own_children()) <= set(listed) - collected:
-                    return [tree for tree in trees if tree]
+                    self._lineage.keep_only(tree[0] for tree in trees)
+                    return trees
         raise NotNowError
 
     def _sort_out(self, children: list[int]) -> tuple[set[int], list[int]]:
@@ -205,11 +296,18 @@ def _collect(pid: int) -> tuple[Exit, Usage]:
     return exit_, Usage(usage.ru_maxrss * 1024, usage.ru_utime, usage.ru_stime, is_bound)
 
 
+def collect_own(pid: int) -> Exit:
+    """Wait for a child of a helper, which has no reaper: the keeper's commands.  Its pidfd has said that it is dead."""
+    return _collect(pid)[0]
+
+
 @contextlib.contextmanager
 def _looking() -> Iterator[None]:
     """Tell "nobody is there" from "nobody can look"."""
     try:
         yield
+    except UnknownYetError as error:
+        raise NotNowError from error
     except OSError as error:
         if error.errno in MACHINE_FULL:
             raise NotNowError from error
@@ -217,19 +315,7 @@ def _looking() -> Iterator[None]:
 
 
 def _tree(root: int) -> list[ProcessStat]:
-    """A process and its descendants, as far as they were there when it was their turn; empty if it was not itself."""
-    found, todo, seen = [], [root], {root}
-    while todo:
-        pid = todo.pop()
-        about = procfs.stat(pid)
-        if about is None:
-            continue
-        found.append(about)
-        for child in _children_of(pid):
-            if child not in seen:
-                seen.add(child)
-                todo.append(child)
-    return found
+    return procfs.tree(root, _children_of)
 
 
 def _started(roots: Iterable[int]) -> dict[int, int]:

@@ -18,6 +18,8 @@ def command_line(
     stderr: str | None,
     parent: int | None = None,
     open_files: int | None = None,
+    oom_score_adj: int | None = None,
+    cgroup: str | None = None,
 ) -> tuple[str, ...]:
     """``bash -c`` with a prologue of one line, then the command as it was written.
 
@@ -29,6 +31,8 @@ def command_line(
         stdout: path of the file, or None for /dev/null.  ``stderr`` the same as ``stdout`` joins the two.
         parent: pid of the supervisor, None not to ask for it.
         open_files: soft limit on open files to return to, None to leave it.
+        cgroup: file to which it writes its pid; where that is refused, it stays where it is.
+        oom_score_adj: for /proc/self/oom_score_adj, None to leave it; where it may not be set, it is left.
 
     Race: the supervisor is killed while it waits in posix_spawn for the exec, so nobody hears of this job (P10).  The
     shell looks at its parent first: it is somebody else then, and the job does not begin.  A supervisor that is killed
@@ -42,4 +46,8 @@ def command_line(
         redirections += f" 2>{shlex.quote(stderr or '/dev/null')}"
     look = f"[ $PPID = {parent} ] && " if parent is not None else ""
     limit = f"ulimit -Sn {open_files} && " if open_files is not None else ""
-    return (bash, "-c", f"{look}{limit}exec {redirections} || exit 125\n{command}")
+    wishes = [f"echo {oom_score_adj} >/proc/self/oom_score_adj;"] if oom_score_adj is not None else []
+    if cgroup is not None:
+        wishes.append(f"echo $$ >{shlex.quote(cgroup)};")
+    tries = f"{{ {' '.join(wishes)} }} 2>/dev/null; " if wishes else ""
+    return (bash, "-c", f"{look}{limit}{tries}exec {redirections} || exit 125\n{command}")

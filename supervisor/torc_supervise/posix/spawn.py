@@ -34,17 +34,28 @@ class SpawnFailedError(Exception):
         self.errno = number
 
 
-def spawn(argv: tuple[str, ...], environment: Mapping[str, str]) -> int:
+def spawn(argv: tuple[str, ...], environment: Mapping[str, str], stdin: int | None = None) -> int:
     """Start ``argv[0]`` (an absolute path) and return its pid, which is its process group and session as well.
 
     The child exists with session and group when this returns: there is no moment at which killpg could miss it.
+
+    Args:
+        stdin: a descriptor that is open already, None to leave it.
 
     Raises:
         SpawnRefusedError: EAGAIN, EMFILE, ENFILE or ENOMEM.
         SpawnFailedError: anything else (not found, not executable, command line too long).
     """
     try:
-        return os.posix_spawn(argv[0], argv, environment, setsid=True, setsigmask=(), setsigdef=_DEFAULTED)
+        return os.posix_spawn(
+            argv[0],
+            argv,
+            environment,
+            file_actions=[] if stdin is None else [(os.POSIX_SPAWN_DUP2, stdin, 0)],
+            setsid=True,
+            setsigmask=(),
+            setsigdef=_DEFAULTED,
+        )
     except OSError as error:
         number = error.errno or 0
         if number in MACHINE_FULL:

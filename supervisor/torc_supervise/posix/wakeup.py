@@ -14,18 +14,33 @@ from types import FrameType, TracebackType
 
 TERMINATION_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
+NUDGE = signal.SIGURG
+"""Says "look whether somebody has left a request" (store.requests).  Of the signals that Slurm can send it is the one
+that does nothing to a program which does not know it."""
+
 # What a terminal, a shell's limits or somebody's alarm sends to every process of ours.  A helper that ended or stopped
 # with them could not do its duty: after Ctrl-\ the parent is dead, and its jobs are the keeper's.
 _NOT_FOR_HELPERS = (
     *TERMINATION_SIGNALS,
+    NUDGE,
     *(signal.SIGQUIT, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGALRM, signal.SIGXCPU),
 )
 
 
 class Wakeup:
-    """Owns the signal handlers and the wakeup fd of the process between ``__enter__`` and ``__exit__``."""
+    """Owns the signal handlers and the wakeup fd of the process between ``__enter__`` and ``__exit__``.
 
-    def __init__(self) -> None:
+    Args:
+        continued: SIGCONT is to be told of, too: Slurm sends it to all processes of a job before its SIGTERM.
+    """
+
+    def __init__(self, *, continued: bool = False) -> None:
+        self._signals = (
+            signal.SIGCHLD,
+            NUDGE,
+            *TERMINATION_SIGNALS,
+            *((signal.SIGCONT,) if continued else ()),
+        )
         self._raised: dict[int, bool] = {}
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
@@ -37,7 +52,7 @@ class Wakeup:
 
     def __enter__(self) -> Wakeup:
         self._previous_fd = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
-        for signum in (signal.SIGCHLD, *TERMINATION_SIGNALS):
+        for signum in self._signals:
             if signum == signal.SIGHUP and signal.getsignal(signum) is signal.SIG_IGN:
                 continue  # started under nohup: the user asked for exactly this
             self._raised[signum] = False
@@ -112,4 +127,5 @@ def undo_in_child() -> None:
     for signum in _NOT_FOR_HELPERS:
         signal.signal(signum, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGCONT, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())

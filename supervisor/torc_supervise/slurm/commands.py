@@ -10,9 +10,12 @@ import os
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 from torc_supervise.errors import TorcError
+
+_T = TypeVar("_T")
 
 ANSWER_WITHIN = 30.0
 """Seconds.  Slurm's own programs give up after MessageTimeout, 10 s by default, at most 100 s."""
@@ -71,7 +74,13 @@ def find(program: str) -> str:
     return path
 
 
-def run(argv: Sequence[str], *, timeout: float = ANSWER_WITHIN, directory: str | None = None) -> str:
+def run(
+    argv: Sequence[str],
+    *,
+    timeout: float = ANSWER_WITHIN,
+    directory: str | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> str:
     """Run ``argv`` (its first word a program's name) and return what it wrote to stdout.
 
     Times in its output are seconds since 1970 (SLURM_TIME_FORMAT=%s), its messages English.
@@ -79,6 +88,7 @@ def run(argv: Sequence[str], *, timeout: float = ANSWER_WITHIN, directory: str |
     Args:
         timeout: seconds; it is killed then.
         directory: to run it in.
+        environment: exactly this one, for sbatch, which hands it on to the job; None for ours as described above.
 
     Raises:
         SlurmMissing: it is not on PATH.
@@ -86,9 +96,7 @@ def run(argv: Sequence[str], *, timeout: float = ANSWER_WITHIN, directory: str |
         SlurmRefused: it failed otherwise.
     """
     program, *arguments = argv
-    environment = {**os.environ, "LC_ALL": "C", "SLURM_TIME_FORMAT": "%s"}
-    for name in ("SQUEUE_FORMAT", "SQUEUE_FORMAT2", "SQUEUE_SORT", "SQUEUE_STATES", "SQUEUE_USERS"):
-        environment.pop(name, None)  # somebody's taste must not change what we parse
+    environment = environment if environment is not None else _plain_environment()
     try:
         done = subprocess.run(
             [find(program), *arguments],
@@ -112,18 +120,41 @@ def run(argv: Sequence[str], *, timeout: float = ANSWER_WITHIN, directory: str |
     raise kind(said or f"{program} failed with exit code {done.returncode}", said=said)
 
 
+def _plain_environment() -> dict[str, str]:
+    environment = {**os.environ, "LC_ALL": "C", "SLURM_TIME_FORMAT": "%s"}
+    for name in ("SQUEUE_FORMAT", "SQUEUE_FORMAT2", "SQUEUE_SORT", "SQUEUE_STATES", "SQUEUE_USERS"):
+        environment.pop(name, None)  # somebody's taste must not change what we parse
+    return environment
+
+
 def retrying(argv: Sequence[str], say: Callable[[str], None], *, pause: float = PAUSE_BETWEEN_TRIES) -> str:
-    """As :func:`run`, tried again while slurmctld does not answer.  For a person at a terminal: Ctrl-C ends it.
+    """As :func:`run`, tried again while slurmctld does not answer; see :func:`patiently`."""
+    return patiently(lambda: run(argv), say, pause=pause)
+
+
+def patiently(
+    call: Callable[[], _T],
+    say: Callable[[str], None],
+    *,
+    tries: int = SUBMIT_TRIES,
+    pause: float = PAUSE_BETWEEN_TRIES,
+) -> _T:
+    """What ``call`` returns, tried again while slurmctld does not answer.  For a person at a terminal: Ctrl-C ends it.
+
+    Args:
+        say: gets a line for each try that was in vain.
+        pause: seconds between tries.
 
     Raises:
-        SlurmError: as :func:`run`; SlurmUnreachable after the last try.
+        SlurmError: what ``call`` raises; SlurmUnreachable of the last try.
     """
-    for left in reversed(range(SUBMIT_TRIES)):
+    for left in reversed(range(tries)):
         try:
-            return run(argv)
+            return call()
         except SlurmUnreachable as error:
             if not left:
                 raise
-            say(f"{error.message.splitlines()[0]}; trying again in {pause:.0f} s ({left} tries left)")
-            threading.Event().wait(pause)
+            said = error.message.splitlines()[-1]
+            say(f"{said}; trying again in {pause:.0f} s ({left} {'tries' if left > 1 else 'try'} left)")
+            threading.Event().wait(pause)  # nothing runs here that a signal could be late for
     raise AssertionError("the last try returns or raises")

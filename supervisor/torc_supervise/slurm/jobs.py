@@ -53,8 +53,13 @@ class SlurmJob:
         return not (self.is_queued or self.is_running or self.is_ending)
 
 
-def look(job_ids: Iterable[str], *, timeout: float = ANSWER_WITHIN) -> dict[str, SlurmJob]:
+def look(
+    job_ids: Iterable[str], *, timeout: float = ANSWER_WITHIN, clusters: str | None = None
+) -> dict[str, SlurmJob]:
     """What squeue knows of these jobs, by id.  A job that is missing is gone: it ended a while ago, or never was.
+
+    Args:
+        clusters: names of the clusters to ask, where they were submitted to others than this one.
 
     Raises:
         SlurmMissing, SlurmUnreachable: nobody knows.
@@ -65,7 +70,11 @@ def look(job_ids: Iterable[str], *, timeout: float = ANSWER_WITHIN) -> dict[str,
     try:
         # --states=all: a job that ended stays visible for MinJobAge (300 s by default), with how it ended.
         text = run(
-            ["squeue", "--noheader", "--states=all", f"--jobs={','.join(wanted)}", f"--format={_FORMAT}"],
+            [
+                *_squeue(clusters),
+                "--states=all",
+                f"--jobs={','.join(wanted)}",
+            ],
             timeout=timeout,
         )
     except SlurmRefused as error:
@@ -76,14 +85,26 @@ def look(job_ids: Iterable[str], *, timeout: float = ANSWER_WITHIN) -> dict[str,
     return {job.job_id: job for job in jobs}
 
 
-def named(name: str, *, timeout: float = ANSWER_WITHIN) -> list[SlurmJob]:
-    """Our own jobs of that name that are queued or running.
+def named(
+    names: Iterable[str], *, timeout: float = ANSWER_WITHIN, clusters: str | None = None
+) -> dict[str, SlurmJob]:
+    """Our own jobs of these names that are queued or running, by name.
 
     Raises:
         SlurmError: nobody knows.
     """
-    text = run(["squeue", "--noheader", "--me", f"--name={name}", f"--format={_FORMAT}"], timeout=timeout)
-    return [parse(line) for line in text.splitlines() if line.count("|") >= 9]
+    wanted = ",".join(names)
+    if not wanted:
+        return {}
+    text = run([*_squeue(clusters), "--me", f"--name={wanted}"], timeout=timeout)
+    jobs = (parse(line) for line in text.splitlines() if line.count("|") >= 9)
+    return {job.name: job for job in jobs}
+
+
+def _squeue(clusters: str | None) -> list[str]:
+    """With clusters, squeue prints a line with each one's name before its jobs."""
+    argv = ["squeue", "--noheader", f"--format={_FORMAT}"]
+    return argv if clusters is None else [*argv, f"--clusters={clusters}"]
 
 
 def parse(line: str) -> SlurmJob:

@@ -46,7 +46,8 @@ def read(path: str) -> Iterator[Entry]:
             except JournalError as error:
                 raise _unreadable(path, number, offset, error.message) from None
             if seq != number:
-                raise _unreadable(path, number, offset, f"record {seq} where {number} belongs")
+                what = "lines are missing" if seq > number else "it is there twice, or two wrote at once"
+                raise _unreadable(path, number, offset, f"record {seq} where {number} belongs: {what}")
             yield Entry(seq, t, mono, record, offset)
             offset += len(line)
 
@@ -60,14 +61,14 @@ def replay(path: str) -> tuple[WorkflowState, int]:
     entries = read(path)
     first = next(entries, None)
     if first is None or not isinstance(first.record, WorkflowCreated):
-        raise JournalError(f"{path}: the first line is not a workflow_created record")
+        raise _unreadable(path, 1, 0, "the first line is not a workflow_created record")
     state, seq = new_state(first.record, first.t), 1
     for entry in entries:
         seq = entry.seq
         if entry.record is not None:
             try:
                 state.apply(entry.t, entry.mono, entry.record)
-            except (ValueError, LookupError, AssertionError) as error:
+            except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
                 what = f"a {entry.record.event} record that does not fit this workflow ({error!r})"
                 raise _unreadable(path, entry.seq, entry.offset, what) from error
     return state, seq
@@ -97,9 +98,15 @@ class Journal:
     failed try has left, and is cut off before anything else is written.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, new: bool = False) -> None:
+        """Open it; only with ``new`` it is made.
+
+        Raises:
+            OSError: it is not there, or cannot be written.
+        """
         self._path = path
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | (os.O_CREAT if new else 0)
+        self._file = os.open(path, flags, 0o600)
         self.committed = self._drop_torn_line()
         self._dirty = False
         self._tried = 0  # bytes that the last, failed try has written
@@ -107,16 +114,26 @@ class Journal:
     def last_seq(self) -> int:
         """Number of the last record in the file, 0 if there is none.  Reads the last line only."""
         line = _last_line(self._file, self.committed)
-        return decode(line)[0] if line else 0
+        try:
+            return decode(line)[0] if line else 0
+        except JournalError as error:
+            where = f"last line (byte {self.committed - len(line)})"
+            raise JournalError(f"{self._path}: {where}: {error.message}", _way_out(self._path)) from None
 
     def append(self, lines: bytes) -> None:
         """Write whole lines and fsync them: all of them are durable when this returns, or none counts.
 
         Raises:
             OSError: ENOSPC, EIO, ...; nothing of ``lines`` counts as written, and the same lines may be tried again.
+                ENOENT: somebody has removed the file, and nobody would ever read what is written to it.
+                EBUSY: the lock failed us, and another writer has added lines.
         """
+        if os.fstat(self._file).st_nlink == 0:
+            raise OSError(errno.ENOENT, "it was removed", self._path)
         if self._dirty:  # a failed try may have left a part of its lines
             self._cut_back()
+        elif self.has_grown():
+            raise OSError(errno.EBUSY, "somebody else writes to it", self._path)
         self._dirty = True
         self._tried, view = 0, memoryview(lines)
         while self._tried < len(lines):
@@ -124,6 +141,10 @@ class Journal:
         os.fsync(self._file)
         self._dirty = False
         self.committed += self._tried
+
+    def has_grown(self) -> bool:
+        """Whether somebody else has added to it."""
+        return os.fstat(self._file).st_size > self.committed + (self._tried if self._dirty else 0)
 
     def close(self) -> None:
         os.close(self._file)
@@ -134,7 +155,7 @@ class Journal:
         Raises:
             OSError: there is more than that: the lock failed us, and lines of another writer must not be cut off.
         """
-        if os.fstat(self._file).st_size > self.committed + self._tried:
+        if self.has_grown():
             raise OSError(errno.EBUSY, "somebody else writes to it", self._path)
         os.ftruncate(self._file, self.committed)
 
@@ -149,7 +170,7 @@ class Journal:
 
 def create(path: str, created: WorkflowCreated, t: str, mono: float) -> WorkflowState:
     """Write a new journal with its first line, durably; returns the state it stands for."""
-    journal = Journal(path)
+    journal = Journal(path, new=True)
     try:
         journal.append(encode(1, t, mono, created))
     finally:
@@ -163,9 +184,14 @@ def create(path: str, created: WorkflowCreated, t: str, mono: float) -> Workflow
 
 
 def _unreadable(path: str, number: int, offset: int, what: str) -> JournalError:
-    return JournalError(
-        f"{path}: line {number} (byte {offset}): {what}",
-        "the file was changed by something else; restore it from a copy, or cut it off before that byte",
+    return JournalError(f"{path}: line {number} (byte {offset}): {what}", _way_out(path))
+
+
+def _way_out(path: str) -> str:
+    workflow_id = os.path.basename(os.path.dirname(path))
+    return (
+        f"the file was changed by something else; 'torc-supervise repair {workflow_id}' keeps a copy of it, "
+        "and everything in it that can be read"
     )
 
 

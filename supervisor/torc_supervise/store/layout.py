@@ -33,6 +33,24 @@ class WorkflowFiles:
     def lock(self) -> str:
         return os.path.join(self.directory, "lock")
 
+    def batch_script(self, number: int) -> str:
+        """``workflows/{W}/slurm_wf{W}_{number}.sh``; a workflow's allocations are numbered from 1."""
+        return os.path.join(self.directory, f"slurm_wf{self.workflow_id}_{number}.sh")
+
+    def batch_output(self, slurm_job_id: str, suffix: str) -> str:
+        """``slurm_output_wf{W}_sl{job}.{suffix}``, as Torc names them: "o" for stdout, "e" for stderr."""
+        return os.path.join(self.output, f"slurm_output_wf{self.workflow_id}_sl{slurm_job_id}.{suffix}")
+
+    @property
+    def cancel_request(self) -> str:
+        """See :mod:`torc_supervise.store.requests`."""
+        return os.path.join(self.directory, "cancel_request")
+
+    @property
+    def actions_log(self) -> str:
+        """What the commands of actions write to stdout and stderr."""
+        return os.path.join(self.directory, "actions.log")
+
     @property
     def stdio_directory(self) -> str:
         return os.path.join(self.output, "job_stdio")
@@ -83,6 +101,12 @@ def find(output: str, workflow_id: int | None) -> WorkflowFiles:
     return files
 
 
+def next_files(output: str) -> WorkflowFiles:
+    """What :func:`claim_new` would take now.  Writes nothing."""
+    output = os.path.abspath(output)
+    return WorkflowFiles(output, max(workflow_ids(output), default=0) + 1)
+
+
 def claim_new(output: str) -> WorkflowFiles:
     """Take the next free workflow id, by an atomic mkdir.
 
@@ -91,13 +115,14 @@ def claim_new(output: str) -> WorkflowFiles:
     """
     output = os.path.abspath(output)
     try:
-        os.makedirs(os.path.join(output, "workflows"), exist_ok=True)
-        os.makedirs(os.path.join(output, "job_stdio"), exist_ok=True)
+        # Never writable by everybody, whatever the umask: see store.trust.
+        for directory in (output, os.path.join(output, "workflows"), os.path.join(output, "job_stdio")):
+            os.makedirs(directory, 0o775, exist_ok=True)
         candidate = max(workflow_ids(output), default=0) + 1
         while True:
             files = WorkflowFiles(output, candidate)
             try:
-                os.mkdir(files.directory)
+                os.mkdir(files.directory, 0o775)
                 return files
             except FileExistsError:
                 candidate += 1  # somebody else took it in between

@@ -38,6 +38,9 @@ class Owner:
     nonce: str = ""
     keeper_pid: int | None = None  # of a run: it may write longer than its supervisor lives
     keeper_ticks: int = 0
+    slurm_restarts: int = 0  # how often Slurm had started that job again
+    slurm_cluster: str | None = None
+    slurm_node: str | None = None  # its name, of a process that slurmd has started: the job's end is its end
 
     def describe(self) -> str:
         where = f"pid {self.pid} on {self.host}"
@@ -45,7 +48,7 @@ class Owner:
             where += f", its keeper {self.keeper_pid}"
         if self.slurm_job_id:
             where += f", Slurm job {self.slurm_job_id}"
-        return f"'torc-supervise {self.command}' ({where}, since {self.started})"
+        return f"'torc-supervise {self.command}' ({where}, since {self.started[:19].replace('T', ' ')} UTC)"
 
 
 class Lock:
@@ -64,6 +67,29 @@ class Lock:
     def is_ours(self) -> bool:
         current = read_owner(self._path)
         return current is not None and current.nonce == self.owner.nonce
+
+    def taken_by(self) -> Owner | None:
+        """Who has it in our place: whoever gets an answer must not write any more.  None where nobody has.
+
+        Doubt is no answer: a lock that cannot be read says nothing.  One that is missing was removed by hand, or by
+        somebody who took it over and has left again without a word; it is put back, so that who comes is refused.
+        """
+        try:
+            text = _read_at_once(self._path)
+            if text is None:
+                self._put_back()
+                text = _read_at_once(self._path)
+        except OSError:
+            return None
+        holder = None if text is None else _parse(text)
+        return None if holder is None or holder.nonce == self.owner.nonce else holder
+
+    def _put_back(self) -> None:
+        temporary = _write_temporary(self._path, self.owner)
+        try:
+            _link(temporary, self._path)
+        finally:
+            _unlink(temporary)
 
     def name_keeper(self, pid: int, start_ticks: int) -> None:
         """Put the keeper's name beside ours: whoever finds us dead must not write while it still does."""
@@ -150,6 +176,16 @@ def _read(path: str) -> bytes | None:
             return file.read()
     except FileNotFoundError:
         return None
+
+
+def _read_at_once(path: str) -> bytes | None:
+    """As :func:`_read`; of something that is no file and would make us wait (a FIFO), nothing."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    with open(descriptor, "rb") as file:
+        return file.read()
 
 
 def _parse(text: bytes) -> Owner | None:

@@ -17,6 +17,25 @@ _REQUIRED: dict[type[Record], frozenset[str]] = {
     cls: frozenset(f.name for f in fields(cls) if f.default is MISSING) for cls in RECORD_TYPES.values()
 }
 _TUPLES = ("job_ids", "gpus", "missing_outputs", "nodes")
+_PLAIN: dict[str, tuple[type, ...]] = {
+    "int": (int,),
+    "float": (float, int),
+    "str": (str,),
+    "bool": (bool,),
+    "tuple": (list,),
+    "dict": (dict,),
+}
+
+
+def _types_of(annotation: str) -> tuple[type, ...]:
+    """JSON types of a field that is annotated so.  A bool is no int here."""
+    plain, _, optional = annotation.partition(" | ")
+    return _PLAIN[plain.partition("[")[0]] + ((type(None),) if optional else ())
+
+
+_TYPES: dict[str, dict[str, tuple[type, ...]]] = {
+    event: {f.name: _types_of(str(f.type)) for f in fields(cls)} for event, cls in RECORD_TYPES.items()
+}
 
 
 def encode(seq: int, t: str, mono: float, record: Record) -> bytes:
@@ -61,9 +80,15 @@ def decode(line: bytes) -> tuple[int, str, float, Record | None]:
         data = orjson.loads(line)
         seq, t, mono, event = data["seq"], data["t"], data["mono"], data["event"]
         cls = RECORD_TYPES.get(event)
+        if type(seq) is not int or type(t) is not str or type(mono) not in (float, int):
+            raise JournalError("not a record: t, mono or seq is of another type")
         if cls is None:
             return seq, t, mono, None
         values = {name: data[name] for name in _FIELDS[cls] if name in data}
+        types = _TYPES[event]
+        for name, value in values.items():
+            if type(value) not in types[name]:
+                raise JournalError(f"a {event} record whose {name} is {orjson.dumps(value).decode():.60}")
         if not _REQUIRED[cls] <= values.keys():
             raise JournalError(
                 f"a {event} record without {', '.join(sorted(_REQUIRED[cls] - values.keys()))}"

@@ -17,7 +17,8 @@ def replace(files: WorkflowFiles, document: bytes) -> None:
         OSError: the old one stays.
     """
     temporary = f"{files.snapshot}.new"
-    with open(temporary, "wb") as file:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    with open(os.open(temporary, flags, 0o644), "wb") as file:
         file.write(document)
         file.flush()
         os.fsync(file.fileno())

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from torc_supervise.machine.allocations import Allocation, Allocations, AllocationState
 from torc_supervise.machine.records import JobEnded
 from torc_supervise.machine.state import WorkflowState
 from torc_supervise.machine.status import Status
@@ -14,6 +15,8 @@ from torc_supervise.store.layout import WorkflowFiles
 from torc_supervise.workflow.model import Job, JobId, StdioMode
 
 SHOWN_FIRST = 30  # jobs in the head of a status document
+ALLOCATIONS_KEPT = 10  # that are over, in the same place
+_OPEN = (AllocationState.QUEUED, AllocationState.RUNNING)
 
 
 def status_head(
@@ -30,11 +33,38 @@ def status_head(
         "created": state.created_at,
         "directory": files.directory,
         "supervisor": supervisor,
+        "allocations": [allocation_row(found) for found in _shown(state.allocations)],
         "jobs_by_status": {status.value: count for status, count in state.counts.items()},
         "jobs_total": len(state.workflow.jobs),
         "warnings": [{"t": t, "code": w.code, "message": w.message} for t, w in state.warnings],
         "first_jobs": [job_row(state, files, job) for job in _most_interesting(state)],
     }
+
+
+def allocation_row(allocation: Allocation) -> dict[str, Any]:
+    """One entry of ``allocations``, as far as the journal knows; see :mod:`torc_supervise.operations.whereabouts`."""
+    record = allocation.submitted
+    return {
+        "slurm_job_id": allocation.slurm_job_id,
+        "state": allocation.state.value,
+        "since": allocation.since,
+        "scheduler": record.scheduler if record else None,
+        "why": record.why if record else None,
+        "after": record.after if record else None,
+        "auto_resubmit": record.auto_resubmit if record else None,
+        "cluster": record.cluster if record else None,
+        "script": record.script if record else None,
+        "output": record.output if record else None,
+        "error": record.error if record else None,
+        "message": allocation.message,
+    }
+
+
+def _shown(allocations: Allocations) -> list[Allocation]:
+    """Those that may still be something, and the last few of the others."""
+    known = list(allocations)
+    over = len(known) - ALLOCATIONS_KEPT
+    return [found for number, found in enumerate(known) if number >= over or found.state in _OPEN]
 
 
 def status_document(state: WorkflowState, files: WorkflowFiles, supervisor: dict[str, Any] | None) -> bytes:
@@ -45,6 +75,11 @@ def status_document(state: WorkflowState, files: WorkflowFiles, supervisor: dict
     head = orjson.dumps(status_head(state, files, supervisor))
     rows = [orjson.dumps(job_row(state, files, job)) for job in state.workflow.jobs]
     return head[:-1] + b',"jobs":[\n' + b",\n".join(rows) + b"\n]}\n"
+
+
+def last_document(state: WorkflowState, files: WorkflowFiles) -> bytes:
+    """The status document of a workflow that nobody runs any more."""
+    return status_document(state, files, supervisor_fields(state, alive=False))
 
 
 def supervisor_fields(state: WorkflowState, *, alive: bool) -> dict[str, Any] | None:

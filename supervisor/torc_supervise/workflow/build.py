@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from torc_supervise.workflow import model
+from torc_supervise.workflow.actions import with_job_ids
 from torc_supervise.workflow.nodes import child, to_plain
 from torc_supervise.workflow.references import ResolvedJob
 from torc_supervise.workflow.spec import JobSpec, RequirementsFields, WorkflowSpec
@@ -28,11 +29,24 @@ def build_workflow(
     resolved: Sequence[ResolvedJob],
     files: Mapping[str, str],
     user_data: Mapping[str, Any],
+    action_jobs: Sequence[Sequence[int]],
     *,
     user: str,
     spec_path: str | None,
 ) -> model.Workflow:
-    """The workflow of a file without mistakes; job ids count from 1 in file order."""
+    """The workflow of a file without mistakes; job ids count from 1 in file order.
+
+    Args:
+        action_jobs: for each action the positions of its jobs, from 0.
+    """
+    extra = {
+        name: to_plain(child(spec.origin, name), keep_null=name == "metadata")
+        for name in _EXTRA
+        if spec.states(name)
+    }
+    if spec.actions:
+        job_ids = [[position + 1 for position in positions] for positions in action_jobs]
+        extra["actions"] = with_job_ids(extra["actions"], job_ids)
     return model.Workflow(
         name=spec.name,
         jobs=tuple(_Jobs(spec).build(resolved)),
@@ -45,11 +59,7 @@ def build_workflow(
         execution=_execution(spec.execution_config or ExecutionConfigSpec()),
         resource_monitor=_monitor(spec.resource_monitor or ResourceMonitorSpec()),
         spec_path=spec_path,
-        extra={
-            name: to_plain(child(spec.origin, name), keep_null=name == "metadata")
-            for name in _EXTRA
-            if spec.states(name)
-        },
+        extra=extra,
     )
 
 

@@ -97,12 +97,19 @@ def check_job_references(
 
 def check_actions(
     spec: WorkflowSpec, references: References, doubts: Mapping[str, Doubt], report: Report
-) -> None:
-    """Report what actions lack and what they refer to in vain."""
+) -> list[tuple[int, ...]]:
+    """Report what actions lack and what they refer to in vain.
+
+    Returns:
+        for each action the positions of its jobs, ascending, from 0.
+    """
     schedulers = [entry.name for entry in spec.slurm_schedulers if entry.name]
+    jobs_of_actions = []
+    positions = references.index["job"].positions
     for action in spec.actions:
-        references.find("job", action.jobs, action, "jobs")
-        references.match("job", action.job_name_regexes, action, "job_name_regexes")
+        found = set(references.find("job", action.jobs, action, "jobs"))
+        found.update(*references.match("job", action.job_name_regexes, action, "job_name_regexes"))
+        jobs_of_actions.append(tuple(sorted(positions[name] for name in found)))
         names_jobs = any(_gives(action, field) for field in ("jobs", "job_name_regexes"))
         if action.trigger_type in ("on_jobs_ready", "on_jobs_complete") and not names_jobs:
             message = f"{action.trigger_type} needs 'jobs' or 'job_name_regexes'"
@@ -111,6 +118,7 @@ def check_actions(
             report.error(action.origin, action.where, "run_commands needs a list of 'commands'")
         if action.action_type == "schedule_nodes":
             _check_schedule(action, schedulers, doubts["slurm_schedulers"], report)
+    return jobs_of_actions
 
 
 def _gives(action: ActionSpec, field: str) -> bool:

@@ -10,20 +10,13 @@ from torc_supervise.workflow.report import Report
 # Pattern of a field path -> how the warning calls it.  ``[]`` stands for every item of a list, ``=value`` for a
 # field of that value only.  Delete the line when the field does something.
 NOT_ACTED_ON: dict[str, str] = {
-    "slurm_schedulers": "slurm_schedulers",
-    "slurm_defaults": "slurm_defaults",
-    "actions": "actions",
     "failure_handlers": "failure_handlers",
     "jobs[].failure_handler": "failure_handler",
-    "jobs[].scheduler": "scheduler",
     "resource_monitor.generate_plots": "resource_monitor.generate_plots",
     "resource_monitor.flush_interval_seconds": "resource_monitor.flush_interval_seconds",
     "resource_monitor.compute_node": "resource_monitor.compute_node",
     "resource_monitor.granularity=time_series": "resource_monitor.granularity: time_series",
     "resource_monitor.jobs.granularity=time_series": "resource_monitor.jobs.granularity: time_series",
-    "execution_config.mode=slurm": "execution_config.mode: slurm",
-    "execution_config.srun_termination_signal": "execution_config.srun_termination_signal",
-    "execution_config.enable_cpu_bind": "execution_config.enable_cpu_bind",
     "execution_config.srun_mpi": "execution_config.srun_mpi",
     "execution_config.staggered_start": "execution_config.staggered_start",
     "compute_node_expiration_buffer_seconds": "compute_node_expiration_buffer_seconds",

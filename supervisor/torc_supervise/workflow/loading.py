@@ -104,14 +104,14 @@ def _check_and_build(
     user_data = {item.name: item.data for item in spec.user_data if item.name}
     references = References(jobs, paths, user_data, report, doubts)
     resolved = references.resolve()
-    checks.check_actions(spec, references, doubts, report)
+    action_jobs = checks.check_actions(spec, references, doubts, report)
     checks.check_cycles(resolved, report)
     warn_not_acted_on(root, report)
     if report.errors:
         return None
     warn_of_no_effect(spec, report)
     warn_of_unused(spec, files, resolved, report)
-    return build_workflow(spec, resolved, paths, user_data, user=user, spec_path=source.path)
+    return build_workflow(spec, resolved, paths, user_data, action_jobs, user=user, spec_path=source.path)
 
 
 def _check_sections(spec: WorkflowSpec, report: Report) -> None:

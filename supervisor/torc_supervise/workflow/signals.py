@@ -16,7 +16,6 @@ MAX_SIGNAL_SECONDS = 65535  # Slurm keeps the lead in 16 bits
 DEFAULT_SIGNAL_SECONDS = 60  # Slurm's lead where none is given
 
 SIGNAL_SPEC = re.compile(r"(?:([RB]|RB|BR):)?([A-Z0-9+]+)(?:@([0-9]{1,9}))?", re.ASCII | re.IGNORECASE)
-SIGNAL_OPTION = re.compile(r"(?:^|\s)--signal(?:=|\s+)[\"']?([^\s\"']*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +66,6 @@ def parse_signal_spec(text: str) -> SignalSpec:
             f"{lead} seconds is more than Slurm's --signal can hold; at most {MAX_SIGNAL_SECONDS}"
         )
     return SignalSpec(_signal_name(name), lead, "B" in (flags or "").upper())
-
-
-def find_signal_option(extra: str) -> str | None:
-    """The specification of the ``--signal`` option in a line of sbatch options; None where there is none."""
-    match = SIGNAL_OPTION.search(extra)
-    return match[1] if match else None
 
 
 def _signal_name(text: str) -> str:

@@ -23,6 +23,15 @@ def parse_spec_text(text: str) -> str:
 SIGNAL_SPEC = Parsed(parse_spec_text, "a signal specification", "TERM@120", numbers=True)
 
 
+def parse_step_signal(text: str) -> str:
+    """As :func:`parse_spec_text`, of a signal that ends a job."""
+    parse_signal(parse_signal_spec(text).signal)
+    return text.strip()
+
+
+STEP_SIGNAL = Parsed(parse_step_signal, "a signal specification", "TERM@120", numbers=True)
+
+
 @record
 class StdioSpec(Record):
     """Where the output of jobs goes."""
@@ -60,7 +69,10 @@ class ExecutionConfigSpec(Record):
     oom_exit_code: int | None = entry(
         EXIT_CODE, "direct: return code of a job killed for its memory. Default: 137."
     )
-    srun_termination_signal: str | None = entry(SIGNAL_SPEC, "slurm: what 'srun --signal' is given.")
+    srun_termination_signal: str | None = entry(
+        STEP_SIGNAL,
+        "slurm: signal that asks jobs to save and end, and seconds between it and SIGKILL. Default: TERM@30.",
+    )
     enable_cpu_bind: bool | None = entry(Flag(), "slurm: whether srun binds jobs to CPUs. Default: false.")
     srun_mpi: str | None = entry(
         Line("text"), "direct with start_one_worker_per_node: '--mpi' of the srun that starts the workers."

@@ -11,8 +11,9 @@ from torc_supervise.workflow.nodes import Mapping, Node, Scalar, Sequence, descr
 from torc_supervise.workflow.problems import quoted
 from torc_supervise.workflow.records import Record, Section, entry, record
 from torc_supervise.workflow.report import Report
+from torc_supervise.workflow.sbatch import OURS, long_name, parse_options
 from torc_supervise.workflow.shapes import INVALID, Choice, Flag, Line, Parsed, Schema, Shape, Text, Whole
-from torc_supervise.workflow.signals import find_signal_option, parse_signal_spec
+from torc_supervise.workflow.signals import parse_signal_spec
 from torc_supervise.workflow.spec_execution import SIGNAL_SPEC
 
 TRIGGERS = (
@@ -35,9 +36,9 @@ def parse_extra(text: str) -> str:
     """A line of sbatch options; a --signal among them must be one that Slurm takes."""
     if any(character < " " for character in text):
         raise ValueError("a control character or line break is not allowed in a line of sbatch options")
-    spec = find_signal_option(text)
-    if spec is not None:
-        parse_signal_spec(spec)
+    for option in parse_options(text):
+        if option.name == "signal":
+            parse_signal_spec(option.value or "")
     return text
 
 
@@ -65,6 +66,8 @@ class SlurmDefaults(Shape):
         elif not _OPTION.fullmatch(key):
             hint = f"write {quoted(key.lstrip('-'))}" if _OPTION.fullmatch(key.lstrip("-")) else None
             report.error(key_node, path, f"{quoted(key)} is not the long name of an sbatch option", hint)
+        elif (reason := OURS.get(long_name(option))) is not None:
+            report.error(key_node, path, f"{quoted(key)} cannot be given: {reason}", "remove it")
         elif isinstance(value, Mapping | Sequence):
             report.error(value, path, f"expected text, a number or true/false, got {describe(value)}")
         elif option == "signal" and not is_null(value):

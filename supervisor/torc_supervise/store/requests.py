@@ -1,0 +1,94 @@
+"""A request to cancel, left beside the journal for a supervisor on another host.
+
+Anybody who may write the workflow's directory could leave one, and that directory may be shared: it counts only where
+it is a regular file of our own user.  It is addressed: to the holder of a lock by that lock's nonce, or to whoever
+takes the workflow up in one allocation by that allocation's id.  So a request that nobody took up cancels no later run.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from dataclasses import asdict, dataclass
+
+import orjson
+
+from torc_supervise.store.layout import WorkflowFiles
+from torc_supervise.store.lock import Owner
+
+LARGEST = 1 << 16  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRequest:
+    """``lock``: nonce of the lock whose holder is meant, None for the supervisor that starts in ``slurm_job_id``.
+
+    ``allocations``: Slurm job ids of queued allocations that the asker has canceled, for the records.
+    """
+
+    lock: str | None
+    slurm_job_id: str | None
+    asked: str  # UTC ISO 8601
+    host: str  # where it was asked
+    allocations: tuple[str, ...] = ()
+
+    def is_for(self, owner: Owner) -> bool:
+        """Whether the holder of this lock is meant."""
+        if self.lock is not None:
+            return self.lock == owner.nonce
+        return self.slurm_job_id is not None and self.slurm_job_id == owner.slurm_job_id
+
+
+def leave(files: WorkflowFiles, request: CancelRequest) -> None:
+    """Put the request there, whole, in place of an older one.
+
+    Raises:
+        OSError: the directory cannot be written.
+    """
+    temporary = f"{files.cancel_request}.{secrets.token_hex(4)}"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(orjson.dumps(asdict(request)))
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(temporary, files.cancel_request)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def take(files: WorkflowFiles, owner: Owner) -> CancelRequest | None:
+    """The request that is there for ``owner``, which is removed; None where there is none.
+
+    Raises:
+        OSError: the directory cannot be read.
+    """
+    request = _read(files.cancel_request)
+    if request is None or not request.is_for(owner):
+        return None
+    try:
+        os.unlink(files.cancel_request)
+    except OSError:
+        pass  # removed by somebody, or not removable: a second cancel changes nothing
+    return request
+
+
+def _read(path: str) -> CancelRequest | None:
+    try:
+        # Neither a symbolic link, nor a FIFO that would hold us up.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        about = os.fstat(descriptor)
+        if not stat.S_ISREG(about.st_mode) or about.st_uid != os.geteuid():
+            return None
+        data = orjson.loads(os.read(descriptor, LARGEST))
+        known = {name: data[name] for name in CancelRequest.__dataclass_fields__ if name in data}
+        return CancelRequest(**{**known, "allocations": tuple(known.get("allocations") or ())})
+    except (orjson.JSONDecodeError, TypeError, AttributeError):
+        return None
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,105 @@
+"""Cgroups on a real kernel, where one can be made."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support import waiting
+from torc_supervise.posix import cgroups
+from torc_supervise.posix.cgroups import JobCgroup, RunCgroup
+from torc_supervise.posix.shell import command_line
+
+pytestmark = [pytest.mark.process, pytest.mark.root]
+
+
+@pytest.fixture
+def run() -> Iterator[RunCgroup]:
+    made = cgroups.make(uuid.uuid4().hex)
+    if made is None:
+        pytest.skip("no cgroup (v2) can be made here")
+    yield made
+    made.remove()
+    assert not Path(made.directory).exists()
+
+
+@pytest.fixture
+def job(run: RunCgroup) -> JobCgroup:
+    made = run.job("1", "1")
+    assert made.make()
+    assert made.make(), "a second time, too"
+    return made
+
+
+def start(job: JobCgroup, command: str) -> subprocess.Popen[bytes]:
+    argv = command_line("/bin/bash", command, None, None, cgroup=job.entrance)
+    return subprocess.Popen(argv, start_new_session=True)
+
+
+def test_a_job_moves_itself_and_takes_everything_along(job: JobCgroup) -> None:
+    child = start(job, "(setsid env -i sleep 1000 &); exec sleep 1000")
+    waiting.wait_until(lambda: len(job.processes()) == 2, "they did not come")
+    assert child.pid in job.processes()
+    assert {cgroups.path_of(pid) for pid in job.processes()} == {job.path}
+    assert cgroups.path_of(os.getpid()) != job.path
+    job.kill()
+    child.wait()
+    waiting.wait_until(lambda: not job.processes(), "they are still there")
+    job.remove()
+    assert not Path(job.directory).exists()
+
+
+def test_one_that_holds_a_process_is_not_removed(job: JobCgroup) -> None:
+    child = start(job, "exec sleep 1000")
+    waiting.wait_until(job.processes, "it did not come")
+    job.remove()
+    assert Path(job.directory).exists()
+    child.kill()
+    child.wait()
+
+
+def test_a_zombie_is_no_process_of_it(job: JobCgroup) -> None:
+    child = start(job, "exec sleep 1000")
+    waiting.wait_until(job.processes, "it did not come")
+    child.kill()
+    waiting.wait_for_end(child.pid)
+    waiting.wait_until(lambda: job.processes() == [], "the zombie counts")
+    job.remove()
+    assert not Path(job.directory).exists()
+    child.wait()
+
+
+def test_processes_further_below_count_only_when_nothing_else_is_left(job: JobCgroup) -> None:
+    below = RunCgroup(job.directory, job.path).job("2", "1")
+    assert below.make()
+    inner, outer = start(below, "exec sleep 1000"), start(job, "exec sleep 1000")
+    waiting.wait_until(lambda: below.processes() and outer.pid in job.processes(), "they did not come")
+    assert job.processes() == [outer.pid]
+    outer.kill()
+    outer.wait()
+    waiting.wait_until(lambda: job.processes() == [inner.pid], "it is not seen")
+    job.kill()
+    inner.wait()
+    waiting.wait_until(lambda: not job.processes(), "they are still there")
+
+
+def test_where_it_cannot_move_a_job_stays_and_runs(tmp_path: Path) -> None:
+    nowhere = JobCgroup(str(tmp_path / "no" / "cgroup"), "/no/cgroup")
+    assert not nowhere.make()
+    assert start(nowhere, "exit 3").wait() == 3
+    assert nowhere.processes() == []
+    nowhere.kill()
+    nowhere.remove()
+
+
+def test_a_directory_that_may_not_be_written_means_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: str) -> None:
+        raise PermissionError(13, path)
+
+    monkeypatch.setattr(os, "mkdir", refuse)
+    assert cgroups.make("nonce") is None
