@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import shlex
-import shutil
 import subprocess
 from pathlib import Path
 
 from benchmarks.fan import Fan
+from benchmarks.peers import which
 
 NAME = "circus"
 
 
 def installed() -> bool:
-    return shutil.which("circusd") is not None
+    return which("circusd") is not None
 
 
 def fan(directory: Path, count: int, words: list[str]) -> Fan:
@@ -22,5 +22,5 @@ def fan(directory: Path, count: int, words: list[str]) -> Fan:
         f"[circus]\nendpoint=ipc://{directory}/e\npubsub_endpoint=ipc://{directory}/p\ncheck_delay=1\n"
         f"[watcher:child]\ncmd={shlex.join(words)}\nnumprocesses={count}\nrespawn=False\ngraceful_timeout=60\n"
     )
-    command = ["circusd", str(conf)]
+    command = [which("circusd") or "circusd", str(conf)]
     return Fan(subprocess.Popen(command, cwd=directory, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
 from benchmarks.fan import Fan
+from benchmarks.peers import which
 
 NAME = "HyperQueue"
 
 
 def installed() -> bool:
-    return shutil.which("hq") is not None
+    return which("hq") is not None
 
 
 def launch(directory: Path, count: int, at_a_time: int) -> None:
@@ -54,4 +54,4 @@ def _stop(*processes: subprocess.Popen[bytes]) -> None:
 
 
 def _hq(directory: Path, *words: str) -> list[str]:
-    return ["hq", "--server-dir", os.fspath(directory / "hq"), *words]
+    return [which("hq") or "hq", "--server-dir", os.fspath(directory / "hq"), *words]

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import shlex
-import shutil
 import subprocess
 from pathlib import Path
 
 from benchmarks.fan import Fan
+from benchmarks.peers import which
 
 NAME = "s6"
 
 
 def installed() -> bool:
-    return shutil.which("s6-svscan") is not None
+    return which("s6-svscan") is not None
 
 
 def fan(directory: Path, count: int, words: list[str]) -> Fan:
@@ -25,5 +25,5 @@ def fan(directory: Path, count: int, words: list[str]) -> Fan:
         (service / "run").chmod(0o755)
         (service / "finish").write_text("#!/bin/sh\nexit 125\n")  # not to be started again
         (service / "finish").chmod(0o755)
-    command = ["s6-svscan", "-c", str(count + 10), str(scan)]
+    command = [which("s6-svscan") or "s6-svscan", "-c", str(count + 10), str(scan)]
     return Fan(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))

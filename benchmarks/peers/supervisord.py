@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import shlex
-import shutil
 import subprocess
 from pathlib import Path
 
 from benchmarks.fan import Fan
+from benchmarks.peers import which
 
 NAME = "supervisord"
 
 
 def installed() -> bool:
-    return shutil.which("supervisord") is not None
+    return which("supervisord") is not None
 
 
 def fan(directory: Path, count: int, words: list[str]) -> Fan:
@@ -25,5 +25,5 @@ def fan(directory: Path, count: int, words: list[str]) -> Fan:
         f"command={shlex.join(words)}\nprocess_name=%(program_name)s_%(process_num)04d\nnumprocs={count}\n"
         "startsecs=0\nautorestart=false\nstopasgroup=true\nkillasgroup=true\nstopwaitsecs=60\n"
     )
-    command = ["supervisord", "-c", str(conf)]
+    command = [which("supervisord") or "supervisord", "-c", str(conf)]
     return Fan(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))

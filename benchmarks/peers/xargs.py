@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
+
+from benchmarks.peers import which
 
 NAME = "xargs -P"
 
 
 def installed() -> bool:
-    return shutil.which("xargs") is not None
+    return which("xargs") is not None
 
 
 def launch(directory: Path, count: int, at_a_time: int) -> None:
