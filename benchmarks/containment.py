@@ -1,7 +1,7 @@
 """What is left of ten jobs when their supervisor is told to stop, and when it is killed: ours beside others.
 
-    benchmarks/install-peers           # once: what is to be compared with (apt and pip; as root)
-    python benchmarks/containment.py [--only NAME]
+    scripts/benchmark-peers                   # once: what is to be compared with (apt and pip; as root)
+    python -m benchmarks.containment [--only NAME]
 
 Each job leaves a child in its process group, a child in a session of its own, and a daemon (forked twice, in a session
 of its own), and goes on: 40 processes.  Each supervisor runs in a PID namespace of its own, so that nothing of one is
@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import select
-import shutil
 import signal
 import subprocess
 import sys
@@ -25,11 +24,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.peers import which
+
 JOBS = 10
 PROCESSES = 4 * JOBS
 PATIENCE = 60.0  # seconds for a supervisor to start its jobs, and to end
 SETTLED_AFTER = 10.0  # seconds without a change after which what is left is counted
-PEERS = Path(__file__).resolve().parents[1] / ".peers"  # made by install-peers
 
 JOB = """\
 sleep {seconds} &
@@ -54,10 +54,6 @@ class Peer:
     stop: tuple[signal.Signals, ...] = (signal.SIGTERM,)
     remark: str = ""
     hide_cgroups: bool = False
-
-
-def which(program: str) -> str | None:
-    return shutil.which(program, path=f"{PEERS / 'bin'}:{os.environ['PATH']}")
 
 
 def ours(directory: Path, job: Path) -> list[str]:
