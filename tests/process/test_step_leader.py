@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -248,3 +249,29 @@ def test_leader_and_task_agree_on_the_number_for_a_lost_step() -> None:
     assert step_leader.LOST == STEP_LOST == signal.SIGRTMAX
     assert KILL_STEP == signal.SIGIO
     assert task_module.HUNT_FOR < 10
+
+
+def test_a_signal_that_comes_with_the_head_is_obeyed(tmp_path: Path) -> None:
+    """srun hands over what it has in one piece, so the task may read the order to end together with the job."""
+    job = {
+        "bash": "/bin/bash",
+        "command": "exit 7",
+        "stdout": None,
+        "stderr": None,
+        "open_files": None,
+        "scope": "group",
+        "nodes": 1,
+        "cpus": 1,
+        "environment": {
+            "TORC_OUTPUT_DIR": str(tmp_path),
+            **dict.fromkeys(("TORC_WORKFLOW_ID", "TORC_RUN_ID", "TORC_JOB_ID"), "1"),
+        },
+    }
+    argv = [*python_command(sys.executable), "-c", BOOT, package_root()]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as task:
+        assert task.stdin is not None and task.stdout is not None
+        task.stdin.write(json.dumps(job).encode() + b"\nsignal 15\n")
+        task.stdin.flush()
+        assert json.loads(task.stdout.readline()) == {"ended": {"how": "signal", "number": 15, "told": False}}
+        task.stdin.close()
+        assert task.wait(LIMIT) == 0

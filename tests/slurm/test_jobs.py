@@ -92,3 +92,16 @@ def test_another_try_helps(path: Path) -> None:
     stand_in(path, "sbatch", 'echo "connection refused" >&2; exit 1')
     with pytest.raises(commands.SlurmUnreachable):
         commands.retrying(["sbatch"], said.append, pause=0.0)
+
+
+def test_nobodys_taste_hides_a_job(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQUEUE_PARTITION makes squeue silent about a job that runs: its supervisor would be taken for dead."""
+    monkeypatch.setenv("SQUEUE_PARTITION", "urgent")
+    monkeypatch.setenv("SCANCEL_PARTITION", "urgent")
+    stand_in(
+        path,
+        "squeue",
+        f'echo "$@" >{path}/asked; test -z "$SQUEUE_PARTITION$SCANCEL_PARTITION" && echo "{LINE}"',
+    )
+    assert jobs.look(["42"]).keys() == {"42"}
+    assert "--all" in (path / "asked").read_text().split()

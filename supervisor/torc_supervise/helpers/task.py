@@ -250,13 +250,15 @@ def say(**document: object) -> None:
 def run_job(orders: Orders, job: Mapping[str, Any], environment: Mapping[str, str]) -> bool:
     """Run the job and say how it ended; False where that cannot be said."""
     become_subreaper()
-    if orders.is_readable():  # asked to end before it began
+    if orders.is_readable():
         orders.read()
-        if orders.ended:
-            return False
-        if early := orders.signals():
-            say(ended={"how": "signal", "number": early[0], "told": False})
-            return True
+    if orders.ended:
+        return False
+    # Race: asked to end before it began.  The order may have come in one piece with the head, before this process.
+    # Test: test_step_leader.py::test_a_signal_that_comes_with_the_head_is_obeyed.
+    if early := orders.signals():
+        say(ended={"how": "signal", "number": early[0], "told": False})
+        return True
     with Wakeup() as wakeup:
         attendant = Attendant(RealKernel(), wakeup, orders, job)
         argv = command_line(

@@ -121,10 +121,10 @@ def run(
 
 
 def _plain_environment() -> dict[str, str]:
-    environment = {**os.environ, "LC_ALL": "C", "SLURM_TIME_FORMAT": "%s"}
-    for name in ("SQUEUE_FORMAT", "SQUEUE_FORMAT2", "SQUEUE_SORT", "SQUEUE_STATES", "SQUEUE_USERS"):
-        environment.pop(name, None)  # somebody's taste must not change what we parse
-    return environment
+    """Somebody's taste must not change what we parse, nor which jobs are found (SQUEUE_PARTITION, SCANCEL_STATE)."""
+    taste = ("SQUEUE_", "SCANCEL_")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(taste)}
+    return {**environment, "LC_ALL": "C", "SLURM_TIME_FORMAT": "%s"}
 
 
 def retrying(argv: Sequence[str], say: Callable[[str], None], *, pause: float = PAUSE_BETWEEN_TRIES) -> str:

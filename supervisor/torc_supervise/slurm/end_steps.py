@@ -23,7 +23,7 @@ def end_steps(body: dict[str, Any]) -> dict[str, Any]:
         SlurmError: nobody knows.
     """
     names = set(body["names"])
-    listing = ["squeue", "--steps", "--noheader", f"--jobs={body['job_id']}", "--format=%i %j"]
+    listing = ["squeue", "--all", "--steps", "--noheader", f"--jobs={body['job_id']}", "--format=%i %j"]
     try:
         lines = run(listing, timeout=TIMEOUT).splitlines()
     except SlurmRefused as error:

@@ -13,9 +13,10 @@ QUEUED = frozenset(
 RUNNING = frozenset({"RUNNING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING"})
 ENDING = frozenset({"COMPLETING"})
 
-# %i job id, %T state, %r reason, %e end, %S start, %V submission, %N nodes, %P partition, %E dependency, %j name.  The
-# name comes last: it alone may hold the separator.
-_FORMAT = "%i|%T|%r|%e|%S|%V|%N|%P|%E|%j"
+# %A job id (%i would be "12_3" for a task of an array, whose SLURM_JOB_ID is another), %T state, %r reason, %e end,
+# %S start, %V submission, %N nodes, %P partition, %E dependency, %j name.  The name comes last: it alone may hold the
+# separator.
+_FORMAT = "%A|%T|%r|%e|%S|%V|%N|%P|%E|%j"
 _NOTHING = ("", "N/A", "n/a", "NONE", "None", "(null)", "Unknown", "UNLIMITED", "NOT_SET")
 
 
@@ -102,8 +103,8 @@ def named(
 
 
 def _squeue(clusters: str | None) -> list[str]:
-    """With clusters, squeue prints a line with each one's name before its jobs."""
-    argv = ["squeue", "--noheader", f"--format={_FORMAT}"]
+    """With clusters, squeue prints a line with each one's name before its jobs.  --all: hidden partitions too."""
+    argv = ["squeue", "--all", "--noheader", f"--format={_FORMAT}"]
     return argv if clusters is None else [*argv, f"--clusters={clusters}"]
 
 
