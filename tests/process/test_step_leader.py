@@ -269,7 +269,8 @@ def test_a_signal_that_comes_with_the_head_is_obeyed(tmp_path: Path) -> None:
     }
     argv = [*python_command(sys.executable), "-c", BOOT, package_root()]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as task:
-        assert task.stdin is not None and task.stdout is not None
+        assert task.stdin is not None
+        assert task.stdout is not None
         task.stdin.write(json.dumps(job).encode() + b"\nsignal 15\n")
         task.stdin.flush()
         assert json.loads(task.stdout.readline()) == {"ended": {"how": "signal", "number": 15, "told": False}}
