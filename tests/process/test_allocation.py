@@ -26,10 +26,11 @@ class FakeSlurm:
 
     def __init__(self, directory: Path, *, kill_wait: int = 1) -> None:
         self._answer = directory / "answer"
+        self.asked = directory / "asked"
         programs = directory / "programs"
         programs.mkdir()
         for name, text in {
-            "squeue": f"cat {self._answer}; exit $(cat {self._answer}.code)",
+            "squeue": f"cat {self._answer} && touch {self.asked}; exit $(cat {self._answer}.code)",
             "scontrol": f"echo 'KillWait                = {kill_wait} sec'",
         }.items():
             (programs / name).write_text(f"#!/bin/sh\n{text}\n")
@@ -58,10 +59,15 @@ def slurm(tmp_path: Path) -> FakeSlurm:
 
 
 def deaf(bench: Bench, slurm: FakeSlurm) -> Supervisor:
-    """A job that only SIGKILL ends, with all the time in the world to save."""
+    """A job that only SIGKILL ends, with all the time in the world to save.
+
+    The job may be ready before the supervisor's first question has been put: what Slurm says from now on is said to
+    later ones.
+    """
     workflow = workflow_of(job("deaf", child("counts.py", "deaf")), grace=FAR / 2)
     supervisor = bench.start(workflow=workflow, environment=slurm.environment)
     bench.said.expect(starting_with="ready", unless_gone=supervisor.pid)
+    waiting.wait_until(slurm.asked.exists, "Slurm was not asked")
     return supervisor
 
 
