@@ -317,7 +317,7 @@ class _LineReader:
 
     def read(self) -> list[bytes]:
         try:
-            data = self._connection.recv(1 << 20)
+            data = self._connection.recv(1 << 16)
         except OSError:
             data = b""
         if not data:

@@ -18,6 +18,10 @@ from torc_supervise.store.layout import WorkflowFiles
 
 _CAME_AND_WENT = "somebody who has written to its journal"
 
+GATHER = 0.01
+"""Seconds between the beginnings of two commits: hundreds of jobs that start and end meanwhile share one fsync, which
+takes as much time as some of them have themselves.  What comes after a pause is committed at once."""
+
 RETRY_AFTER = 1.0  # seconds between tries while the disk is full or broken
 SHARE_OF_TIME = 0.05  # snapshots of a huge workflow take at most this share of the keeper's time
 
@@ -59,6 +63,8 @@ class Writer:
         self._changed = False  # the first records, run_started among them, make the first snapshot
         self._in_trouble: set[str] = set()  # codes that were said and are not over
         self._snapshot_due = 0.0
+        self._commit_due = 0.0
+        self._gathering = False  # what is put meanwhile need not wake the thread
         self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
 
     def start(self) -> None:
@@ -69,7 +75,8 @@ class Writer:
             self._lines += lines
             self._last_seq = last_seq
             self._changed = True
-            self._condition.notify()
+            if not self._gathering:
+                self._condition.notify()
 
     def check(self) -> None:
         """See whether the workflow is still ours, though there may be nothing to write."""
@@ -92,6 +99,10 @@ class Writer:
                 while not (self._lines or self._leaving or self._check_due):
                     if not self._condition.wait(self._time_to_snapshot()):
                         break
+                self._gathering = True
+                while not self._leaving and (left := self._time_to_commit()) > 0:
+                    self._condition.wait(left)
+                self._gathering = False
                 lines, seq, leaving = self._lines, self._last_seq, self._leaving
                 self._lines = []
                 check, self._check_due = self._check_due, False
@@ -105,12 +116,17 @@ class Writer:
             if self._time_to_snapshot() == 0.0:
                 self._write_snapshot()
 
+    def _time_to_commit(self) -> float:
+        """Seconds for which more may gather; 0 where there is nothing to commit."""
+        return self._commit_due - self._clock() if self._lines else 0.0
+
     def _commit(self, lines: list[bytes], seq: int) -> None:
         """Until they are durable; meanwhile new lines gather and the parent keeps its copies.
 
         Where the workflow has another owner by now they are dropped: two writers would ruin the journal.
         """
         data = b"".join(lines)
+        self._commit_due = self._clock() + GATHER
         while True:
             if self._is_lost():
                 return
