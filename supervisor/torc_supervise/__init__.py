@@ -7,11 +7,13 @@ a workflow does not load what reads workflow files.
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
+TYPE_CHECKING = False  # typing is not imported here: a program that starts with each job has no use for it
 if TYPE_CHECKING:
+    from typing import Any
+
     from torc_supervise.errors import (
         EXIT_FAILED,
         EXIT_OK,

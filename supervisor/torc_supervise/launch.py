@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from signal import Signals
 
 from torc_supervise.capacity import Placement
 from torc_supervise.environment import RunEnvironment
 from torc_supervise.machine.deadlines import WallTime
 from torc_supervise.machine.step_check import step_name
-from torc_supervise.posix import clock
+from torc_supervise.posix import clock, namespaces
 from torc_supervise.posix.cgroups import RunCgroup
 from torc_supervise.posix.kernel import Kernel
 from torc_supervise.posix.marks import NONCE
@@ -58,10 +60,14 @@ class Launcher:
         environment[NONCE] = self.nonce
         if self.steps is None:
             cgroup = self.cgroup.job(str(job.job_id), str(attempt_id)).entrance if self.cgroup else None
+            isolated = self.environment.workflow.isolates(job)
+            parent, entered = (None, None) if isolated else (os.getpid(), cgroup)  # seen to by the leader
             argv = command_line(
-                self.bash, command, stdout, stderr, os.getpid(), self.open_files, self.oom_score_adj, cgroup
+                self.bash, command, stdout, stderr, parent, self.open_files, self.oom_score_adj, entered
             )
-            return kernel.spawn(argv, environment)
+            return kernel.spawn(
+                self._in_namespace(argv, job, environment, cgroup) if isolated else argv, environment
+            )
         task: dict[str, object] = {
             "bash": self.bash,
             "command": command,
@@ -83,3 +89,12 @@ class Launcher:
         environment[LEADER_NAME] = LEADER_VALUE
         argv = leader_command(self.steps.python, srun, task, self.environment.base, environment, stderr)
         return kernel.spawn(argv, environment)
+
+    def _in_namespace(
+        self, argv: tuple[str, ...], job: Job, environment: Mapping[str, str], cgroup: str | None
+    ) -> tuple[str, ...]:
+        signum = Signals[job.termination_signal or self.environment.workflow.execution.termination_signal]
+        grace = float(environment["TORC_GRACE_SECONDS"])
+        return namespaces.leader_command(
+            argv, environment, scope=job.signal_scope, signum=signum, grace=grace, cgroup=cgroup
+        )

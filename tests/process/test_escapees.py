@@ -12,26 +12,10 @@ import pytest
 
 from support import waiting
 from support.supervised import HOLD, SLEEPS, Bench, Supervisor, child, job, say, workflow_of
+from support.ways import WAYS, WIPED, escapes
 from torc_supervise.posix import cgroups
 
 pytestmark = pytest.mark.process
-
-# Shell commands that put PROGRAM where a signal to the job's group does not reach it.
-WAYS = {
-    "setsid": "setsid PROGRAM &",
-    "setsid_exec": "setsid bash -c 'exec PROGRAM' &",
-    "double_fork": "( setsid PROGRAM & ) ;",
-    "daemon": "( setsid bash -c 'PROGRAM &' & ) ;",
-    "grandchild": "setsid bash -c 'PROGRAM; true' &",
-    "own_group": "set -m; PROGRAM & set +m;",
-    "timeout": "setsid nohup timeout 1000 PROGRAM >/dev/null 2>&1 &",
-    "stopped_parent": "setsid bash -c 'PROGRAM & kill -STOP $$' &",
-}
-WIPED = {
-    "env_i": "setsid env -i BENCH=$BENCH PROGRAM &",
-    "env_i_daemon": "( setsid env -i BENCH=$BENCH bash -c 'PROGRAM &' & ) ;",
-    "wiped_later": "setsid bash -c 'env -i BENCH=$BENCH PROGRAM; true' &",
-}
 
 every_way = pytest.mark.parametrize("way", [*WAYS.values(), *WIPED.values()], ids=[*WAYS, *WIPED])
 # A daemon without an environment leaves no trace for the keeper of a killed supervisor: see docs/containment.md.
@@ -41,11 +25,6 @@ traced = pytest.mark.parametrize(
 few_ways = pytest.mark.parametrize("way", [WAYS["setsid"], WAYS["daemon"]], ids=["setsid", "daemon"])
 each_way = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 each_wiped = pytest.mark.parametrize("way", WIPED.values(), ids=WIPED)
-
-
-def escapes(way: str, program: str) -> str:
-    """A command whose ``program`` is away when the command goes on."""
-    return way.replace("PROGRAM", program)
 
 
 def saver(name: str = "saved", gate: str = "-") -> str:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,33 +12,16 @@ import pytest
 
 from support import waiting
 from support.supervised import HOLD, SLEEPS, Bench, Supervisor, child, job, say
+from support.users import NOBODY, as_nobody, bench_for_nobody
 from torc_supervise.workflow.model import Job
 
 pytestmark = [pytest.mark.process, pytest.mark.root]
 
-NOBODY = 65534
-
-AS_NOBODY = (
-    f"set -- setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups "
-    # The interpreter may be in root's home; nothing more may be written because of it.
-    '--inh-caps=-all,+dac_read_search --ambient-caps=-all,+dac_read_search "$@"'
-)
-
 
 @pytest.fixture
 def open_bench() -> Iterator[Bench]:
-    """A bench that an ordinary user can use: below /tmp, because pytest's own directories are closed to others."""
-    directory = Path(tempfile.mkdtemp(prefix="torc-nobody-"))
-    made = Bench(directory)
-    for fifo in (made.said.path, made.held.path):
-        fifo.chmod(0o666)
-    directory.chmod(0o755)
-    shutil.chown(directory, NOBODY, NOBODY)
-    try:
+    with bench_for_nobody() as made:
         yield made
-    finally:
-        made.close()
-        shutil.rmtree(directory)
 
 
 def open_gate(bench: Bench) -> waiting.Fifo:
@@ -54,7 +35,7 @@ def owners(bench: Bench) -> set[int]:
 
 
 def run_as_nobody(bench: Bench, *jobs: Job, limits: str = "") -> Supervisor:
-    return bench.start(*jobs, before=f"{limits}\n{AS_NOBODY}")
+    return bench.start(*jobs, before=f"{limits}\n{as_nobody()}")
 
 
 def test_p4_an_ordinary_user_saves_ends_and_resumes(open_bench: Bench) -> None:

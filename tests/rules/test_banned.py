@@ -15,7 +15,11 @@ EVERYTHING = files("supervisor", "cli", "tests", "scripts", "benchmarks")
 
 WAITING = {"os.waitpid", "os.waitid", "os.wait", "os.wait3", "os.wait4", "os.waitstatus_to_exitcode"}
 LEADER = "supervisor/torc_supervise/helpers/step_leader.py"  # a program of its own, with one child: srun
-REAPERS = {"supervisor/torc_supervise/posix/reap.py", LEADER}
+NAMESPACE = {  # a program of its own, too: its children are PID 1 of a namespace, and all that this one takes in
+    "supervisor/torc_supervise/helpers/namespace/leader.py",
+    "supervisor/torc_supervise/helpers/namespace/inside.py",
+}
+REAPERS = {"supervisor/torc_supervise/posix/reap.py", LEADER, *NAMESPACE}
 
 SIGNALLING = {"os.kill", "os.killpg", "signal.pidfd_send_signal"}
 SIGNALLERS = {
@@ -23,6 +27,7 @@ SIGNALLERS = {
     # SIGCONT to the keeper, which is a helper of ours and no job: somebody may have stopped it.
     "supervisor/torc_supervise/helpers/link.py",
     LEADER,  # srun, and itself, to end as its job has ended
+    *NAMESPACE,  # what is inside, and itself
 }
 
 WALL_CLOCK = {
@@ -114,7 +119,8 @@ def test_subprocess_is_not_used() -> None:
     """Its Popen reaps, and its __del__ reaps again."""
     others = [path for path in PROGRAM if not name(path).startswith(MAY_RUN_PROGRAMS)]
     assert [path for path in others if "subprocess" in {x.split(".")[0] for x in imports(path)}] == []
-    assert places({"os.system", "os.popen", "os.fork", "os.forkpty", "os.execv", "os.spawnv"}) == []
+    assert places({"os.system", "os.popen", "os.forkpty", "os.execv", "os.spawnv"}) == []
+    assert places({"os.fork", "os.execve"}, homes=NAMESPACE) == []
 
 
 # They run code that is in what they read.

@@ -10,6 +10,7 @@ import pytest
 from support.supervised import job, workflow_of
 from torc_supervise.errors import TorcError
 from torc_supervise.machine.limits import execution_of_steps
+from torc_supervise.operations.isolation import check_isolation
 from torc_supervise.operations.steps import mode_of, refuse_workers_per_node
 from torc_supervise.slurm.variables import Allocation
 from torc_supervise.workflow.model import ExecutionConfig
@@ -59,6 +60,16 @@ def test_one_worker_per_node_is_refused_where_there_are_several_nodes() -> None:
     refuse_workers_per_node(workflow_of(job("j", "true")), HERE)
     with pytest.raises(TorcError, match=r"start_one_worker_per_node on 2 nodes"):
         refuse_workers_per_node(workflow, HERE)
+
+
+def test_job_steps_have_no_pid_namespace() -> None:
+    plain, isolated = job("plain", "true"), job("isolated", "true", isolation="pid_namespace")
+    check_isolation(workflow_of(plain), [plain], as_steps=True)
+    check_isolation(workflow_of(plain, isolated), [plain], as_steps=True)
+    with pytest.raises(
+        TorcError, match=r"'isolated' has isolation: pid_namespace, and jobs are Slurm's job steps"
+    ):
+        check_isolation(workflow_of(plain, isolated), [plain, isolated], as_steps=True)
 
 
 def test_the_signal_of_steps_is_ours_to_send() -> None:

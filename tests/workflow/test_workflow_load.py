@@ -93,6 +93,7 @@ jobs:
     termination_signal: 10
     sigterm_lead_seconds: 300
     signal_scope: leader
+    isolation: pid_namespace
     checkpoint: state.pt
     resource_requirements: big
     failure_handler: h
@@ -139,6 +140,7 @@ def test_every_field_arrives() -> None:
         "leader",
     )
     assert (first.failure_handler, first.scheduler, first.stdio) == ("h", "s", "none")
+    assert [workflow.isolates(each) for each in (first, second)] == [True, False]
     assert not first.cancel_on_blocking_job_failure
     assert first.requirements == Requirements("big", 2, 4 << 30, 1, 2, 5400.0, memory_stated=True)
     assert second.requirements == Requirements()

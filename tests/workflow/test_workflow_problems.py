@@ -260,6 +260,21 @@ execution_config: {mode: auto, limit_resources: false, srun_termination_signal: 
 4:49: execution_config.limit_resources: 'limit_resources: false' needs mode: direct, but the mode is auto; remove it or write mode: direct
 """,
     ),
+    "namespaces of job steps": (
+        """\
+name: w
+jobs:
+  - {name: a, command: x, isolation: pid_namespace}
+  - {name: b, command: x, isolation: none}
+  - {name: c, command: x, isolation: container}
+execution_config: {mode: slurm, isolation: pid_namespace}
+""",
+        """\
+3:38: jobs[0].isolation: 'isolation: pid_namespace' needs mode: direct, but execution_config.mode is slurm; remove it or write mode: direct
+5:38: jobs[2].isolation: expected 'none' or 'pid_namespace', got the text 'container'
+6:44: execution_config.isolation: 'isolation' needs mode: direct, but the mode is slurm; remove it or write mode: direct
+""",
+    ),
     "a sweep repeats no error": (
         """\
 name: w

@@ -66,7 +66,10 @@ class Books:
     def left_behind(self, job_id: JobId, members: int, escaped: int) -> None:
         """Warn of what outlived a job's leader, in its group and outside of it."""
         job = self.state.job(job_id)
-        if members:
+        members -= self.state.workflow.isolates(
+            job
+        )  # PID 1 of its namespace, which ends with the last of them
+        if members > 0:
             self.warn("leftovers", leftovers_text(job, members), job_id)
         if escaped:
             self.warn("escaped", escaped_text(job, escaped), job_id)

@@ -32,7 +32,7 @@ from torc_supervise.operations.follow_up import follow_up
 from torc_supervise.operations.opened import OpenWorkflow
 from torc_supervise.operations.surroundings import Machine, RunOptions, Say, warn_of_other_nodes
 from torc_supervise.operations.without_keeper import jobs_ended, write_without_keeper
-from torc_supervise.posix import cgroups, clock, descriptors, host, memory, procfs
+from torc_supervise.posix import cgroups, clock, descriptors, host, memory, namespaces, procfs
 from torc_supervise.posix.cgroups import RunCgroup
 from torc_supervise.posix.kernel import Kernel, RealKernel
 from torc_supervise.posix.shell import find_bash
@@ -95,6 +95,8 @@ def run(opened: OpenWorkflow, options: RunOptions, machine: Machine, say: Say) -
     end_epoch = clock.epoch() + (wall.end - now) if wall.known else None
     real = RealKernel()
     kernel: Kernel = real if machine.steps is None else StepKernel(real)
+    if machine.steps is None and any(map(state.workflow.isolates, state.workflow.jobs)):
+        real.stdin = namespaces.lifeline()
     gc.collect()
     gc.freeze()  # what is loaded by now is never garbage: keep the collector, and copy-on-write, away from it
     its_lock = copy.copy(opened.lock)

@@ -14,6 +14,7 @@ from torc_supervise.machine.state import WorkflowState
 from torc_supervise.machine.status import SETTLED, Status, StopReason
 from torc_supervise.operations import reinitialize as again
 from torc_supervise.operations.fit import check_fit
+from torc_supervise.operations.isolation import check_isolation
 from torc_supervise.operations.opened import OpenWorkflow, create_workflow, files_seen
 from torc_supervise.operations.patience import open_when_free
 from torc_supervise.operations.run import EXIT_CODES, RunReport, run
@@ -46,7 +47,8 @@ def run_new(
         TorcError: a job can never fit this machine, an input file is missing, the directory cannot be written.
     """
     machine = place_jobs(survey(options, say), workflow, options, say)
-    here = filter(runs_in(workflow, options.scheduler), workflow.jobs)
+    here = list(filter(runs_in(workflow, options.scheduler), workflow.jobs))
+    check_isolation(workflow, here, as_steps=machine.steps is not None)
     check_fit(here, machine.capacity, machine.time_left(options.time_limit))
     missing = again.missing_inputs(workflow, files_seen(workflow))
     if missing and not force:
@@ -80,7 +82,8 @@ def run_existing(
             say(
                 f"warning: {summary(by_name(state, found))}; to do so: torc-supervise reinitialize {workflow_id}"
             )
-        left = filter(runs_in(state.workflow, options.scheduler), still_to_run(state, plan))
+        left = list(filter(runs_in(state.workflow, options.scheduler), still_to_run(state, plan)))
+        check_isolation(state.workflow, left, as_steps=machine.steps is not None)
         check_fit(left, machine.capacity, machine.time_left(options.time_limit))
         reset: dict[str, str] = {}
         if plan is not None:

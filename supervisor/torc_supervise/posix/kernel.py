@@ -64,10 +64,14 @@ class Kernel(Protocol):
 
 
 class RealKernel:
-    """Linux.  ``cgroup``: where each job gets a cgroup of its own, None for none."""
+    """Linux.
+
+    ``cgroup``: where each job gets a cgroup of its own, None for none.  ``stdin``: of all jobs, None to leave it.
+    """
 
     def __init__(self, cgroup: RunCgroup | None = None) -> None:
         self.cgroup = cgroup
+        self.stdin: int | None = None
         self.reaper = Reaper()
         self.signal_group = groups.signal_group
         self.signal_process = groups.signal_process
@@ -83,7 +87,7 @@ class RealKernel:
             cgroup = self.cgroup.job(mark.job_id, mark.attempt_id)
             cgroup = cgroup if cgroup.make() else None
         try:
-            pid = spawn(argv, environment, stdin)
+            pid = spawn(argv, environment, self.stdin if stdin is None else stdin)
         except Exception:
             if cgroup is not None:
                 cgroup.remove()

@@ -94,6 +94,7 @@ class _Jobs:
             termination_signal=spec.termination_signal,
             sigterm_lead_seconds=spec.sigterm_lead_seconds,
             signal_scope=cast(model.SignalScope, spec.signal_scope),
+            isolation=cast("model.Isolation | None", spec.isolation),
             checkpoint=job.checkpoint,
             input_files=uses.get("input_files", ()),
             output_files=uses.get("output_files", ()),
@@ -158,6 +159,7 @@ def _execution(config: ExecutionConfigSpec) -> model.ExecutionConfig:
         "sigkill_headroom_seconds": config.sigkill_headroom_seconds,
         "timeout_exit_code": config.timeout_exit_code,
         "oom_exit_code": config.oom_exit_code,
+        "isolation": config.isolation,
         "stdio": stdio,
         "delete_stdio_on_success": delete,
     }

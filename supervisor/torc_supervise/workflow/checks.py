@@ -95,6 +95,17 @@ def check_job_references(
                 report.error(*job.spec.at(field), message, partial(did_you_mean, name, known[field]))
 
 
+def check_isolation(spec: WorkflowSpec, report: Report) -> None:
+    """Report jobs that are to have a namespace of their own and will be job steps."""
+    mode = spec.execution_config.mode if spec.execution_config is not None else "direct"
+    if mode != "slurm" and not (mode == "auto" and spec.slurm_schedulers):
+        return
+    for job in spec.jobs:
+        if job.isolation not in (None, "none"):
+            message = f"'isolation: {job.isolation}' needs mode: direct, but execution_config.mode is {mode}"
+            report.error(*job.at("isolation"), message, "remove it or write mode: direct")
+
+
 def check_actions(
     spec: WorkflowSpec, references: References, doubts: Mapping[str, Doubt], report: Report
 ) -> list[tuple[int, ...]]:

@@ -98,6 +98,7 @@ def _check_and_build(
     _check_sections(spec, report)
     doubts = {section: Doubt(spec, section) for section in _NAMED_SECTIONS}
     checks.check_job_references(spec, jobs, doubts, report)
+    checks.check_isolation(spec, report)
     doubts["job"] = Doubt(spec, "jobs", [item for item in expansion.failed if isinstance(item, JobSpec)])
     doubts["file"] = Doubt(spec, "files", [item for item in expansion.failed if isinstance(item, FileSpec)])
     paths = {file.name: file.path for file in files}

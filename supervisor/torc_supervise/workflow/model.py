@@ -21,6 +21,7 @@ DEFAULT_TIMEOUT_EXIT_CODE = 152  # 128 + SIGXCPU by Slurm's convention
 DEFAULT_OOM_EXIT_CODE = 137  # 128 + SIGKILL
 
 SignalScope = Literal["group", "leader"]
+Isolation = Literal["none", "pid_namespace"]
 StdioMode = Literal["separate", "combined", "no_stdout", "no_stderr", "none"]
 
 
@@ -64,6 +65,7 @@ class Job:
     termination_signal: str | None = None  # "SIGTERM", always with the prefix
     sigterm_lead_seconds: float | None = None
     signal_scope: SignalScope = "group"
+    isolation: Isolation | None = None  # None leaves it to the workflow
     checkpoint: str | None = None  # path of a file that the job replaces when it saves
     input_files: tuple[str, ...] = ()  # names of Workflow.files entries
     output_files: tuple[str, ...] = ()
@@ -87,6 +89,7 @@ class ExecutionConfig:
     sigkill_headroom_seconds: float = DEFAULT_HEADROOM_SECONDS
     timeout_exit_code: int = DEFAULT_TIMEOUT_EXIT_CODE
     oom_exit_code: int = DEFAULT_OOM_EXIT_CODE
+    isolation: Isolation = "none"
     stdio: StdioMode = "separate"
     delete_stdio_on_success: bool = False
     # The fields of Torc that only Slurm's own engine reads, as they were written.
@@ -134,6 +137,10 @@ class Workflow:
         out["requirements"] = [_without_defaults(entry) for entry in table]
         out["jobs"] = jobs
         return out
+
+    def isolates(self, job: Job) -> bool:
+        """Whether a job has a PID namespace of its own."""
+        return (job.isolation or self.execution.isolation) == "pid_namespace"
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Workflow:

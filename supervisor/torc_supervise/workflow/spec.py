@@ -27,6 +27,7 @@ from torc_supervise.workflow.shapes import (
 )
 from torc_supervise.workflow.signals import parse_signal
 from torc_supervise.workflow.spec_execution import (
+    ISOLATIONS,
     STDIO_MODES,
     ExecutionConfigSpec,
     ResourceMonitorSpec,
@@ -196,6 +197,10 @@ class JobSpec(Parameterised):
         "Who gets the termination signal: the job's whole process group, or its first process only,"
         " for programs that pass signals on by themselves.",
         default="group",
+    )
+    isolation: str | None = entry(
+        Choice(*ISOLATIONS),
+        "Whether the job has a PID namespace of its own, which nothing outlives. Default: the workflow's.",
     )
     checkpoint: str | None = entry(
         Line("a path"), "Path of a file that the job replaces whenever it saves; results then say if it did."

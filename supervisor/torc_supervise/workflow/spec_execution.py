@@ -11,6 +11,7 @@ from torc_supervise.workflow.signals import parse_signal, parse_signal_spec
 
 STDIO_MODES = ("separate", "combined", "no_stdout", "no_stderr", "none")
 GRANULARITIES = ("summary", "time_series")
+ISOLATIONS = ("none", "pid_namespace")
 EXIT_CODE = Whole(0, 255)
 
 
@@ -68,6 +69,10 @@ class ExecutionConfigSpec(Record):
     )
     oom_exit_code: int | None = entry(
         EXIT_CODE, "direct: return code of a job killed for its memory. Default: 137."
+    )
+    isolation: str | None = entry(
+        Choice(*ISOLATIONS),
+        "direct: whether each job has a PID namespace of its own, which nothing outlives. Default: none.",
     )
     srun_termination_signal: str | None = entry(
         STEP_SIGNAL,
@@ -144,10 +149,9 @@ def check_mode(
     if config.mode == "slurm":
         direct_only = ("termination_signal", "sigterm_lead_seconds", "oom_exit_code", "srun_mpi")
         wrong += [(name, "direct") for name in direct_only if config.states(name)]
-    if config.limit_resources is False and (
-        config.mode == "slurm" or (config.mode == "auto" and has_schedulers)
-    ):
-        wrong.append(("limit_resources", "direct"))
+    if config.mode == "slurm" or (config.mode == "auto" and has_schedulers):
+        wrong += [("limit_resources", "direct")] if config.limit_resources is False else []
+        wrong += [("isolation", "direct")] if config.isolation not in (None, "none") else []
     for name, needed in wrong:
         what = f"'{name}{': false' if name == 'limit_resources' else ''}'"
         message = f"{what} needs mode: {needed}, but the mode is {config.mode}"

@@ -1,0 +1,38 @@
+"""Running as an ordinary user, in tests that are run by root."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from support.supervised import Bench
+
+NOBODY = 65534
+
+
+def as_nobody() -> str:
+    """For ``Bench.start(before=...)``."""
+    return (
+        f"set -- setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups "
+        # The interpreter may be in root's home; nothing more may be written because of it.
+        '--inh-caps=-all,+dac_read_search --ambient-caps=-all,+dac_read_search "$@"'
+    )
+
+
+@contextlib.contextmanager
+def bench_for_nobody() -> Iterator[Bench]:
+    """A bench that an ordinary user can use: below /tmp, because pytest's own directories are closed to others."""
+    directory = Path(tempfile.mkdtemp(prefix="torc-nobody-"))
+    made = Bench(directory)
+    for fifo in (made.said.path, made.held.path):
+        fifo.chmod(0o666)
+    directory.chmod(0o755)
+    shutil.chown(directory, NOBODY, NOBODY)
+    try:
+        yield made
+    finally:
+        made.close()
+        shutil.rmtree(directory)
