@@ -20,6 +20,7 @@ from benchmarks.rounds import LIMIT, Books, Playground, describe, ended, hit, na
 HIDE_CGROUPS = ("unshare", "--mount", "bash", "-c", 'mount -t tmpfs none /sys/fs/cgroup && exec "$@"', "bash")
 COMPLETE = (0, 1)  # exit codes; 1 because jobs may be made to fail
 STOPPED_EARLY = 75
+INTERRUPTED = 130  # before it had begun
 MOST_LEGS_TO_COMPLETE = 3
 
 
@@ -109,11 +110,13 @@ class Player:
         if asking is not None:
             asking.join()
         done.append(f"ended with {code}")
-        if code >= 0 and code not in (*COMPLETE, STOPPED_EARLY):
-            self._violate(f"exit code {code}")
         self.account.legs.append("; ".join(done))
         self._await_keeper()
+        runs = self._known_runs
         self._settle_debts()
+        good = (*COMPLETE, STOPPED_EARLY) if self._known_runs > runs else (*COMPLETE, INTERRUPTED)
+        if code >= 0 and code not in good:
+            self._violate(f"exit code {code}")
         return code
 
     def _strike(self, blow: Blow, parent: int, stopped: list[threading.Timer]) -> str:
