@@ -48,6 +48,7 @@ class Player:
         self._owed = False  # in earlier legs
         self._both_killed = False  # in this one
         self._ever_both_killed = False
+        self._killed: set[int] = set()
         self._known_runs = 0
         self.account = Account(seed)
 
@@ -120,7 +121,8 @@ class Player:
         return code
 
     def _strike(self, blow: Blow, parent: int, stopped: list[threading.Timer]) -> str:
-        there = self._ground.parts(parent)
+        # Race: what has just been killed may not look dead yet, and is of no use to anybody.
+        there = {name: pid for name, pid in self._ground.parts(parent).items() if pid not in self._killed}
         parts = [part for part in blow.parts if part in there]
         if not parts:
             return f"({blow}: not there)"
@@ -129,6 +131,7 @@ class Player:
             self._note_killed(parts, there)
             for part in parts:
                 hit(there[part], signal.SIGKILL)
+                self._killed.add(there[part])
         elif blow.act == "STOP":
             for part in parts:
                 hit(there[part], signal.SIGSTOP)
