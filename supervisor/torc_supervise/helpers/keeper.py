@@ -32,7 +32,7 @@ from torc_supervise.machine.events import Verified
 from torc_supervise.machine.records import JobEnded, JobSignaled, Record
 from torc_supervise.machine.state import WorkflowState
 from torc_supervise.machine.status import Status, StopReason
-from torc_supervise.posix.clock import wall
+from torc_supervise.posix.clock import epoch, iso
 from torc_supervise.posix.identity import own_identity
 from torc_supervise.store import requests, view
 from torc_supervise.store.journal import Journal
@@ -311,8 +311,8 @@ class Keeper:
     def _execute_last_will(self) -> None:
         """The parent is gone without a word: end its jobs under the same rules and say what became of them (P10)."""
 
-        def write(record: Record) -> None:
-            line = encode(self._seq + 1, wall(), time.monotonic(), record)
+        def write(record: Record, ago: float = 0.0) -> None:
+            line = encode(self._seq + 1, iso(epoch() - ago), time.monotonic() - ago, record)
             with self._guard:
                 self._fold(line)
             self._writer.put([line], self._seq)

@@ -10,10 +10,11 @@ import errno
 import os
 import select
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from signal import SIGCONT, SIGKILL, Signals
+from typing import Protocol
 
-from torc_supervise.helpers import hunt
+from torc_supervise.helpers import hunt, strays
 from torc_supervise.helpers.kin import Kin
 from torc_supervise.machine import deadlines, orders
 from torc_supervise.machine import records as r
@@ -40,6 +41,12 @@ LOOK_AGAIN_AFTER = 0.2  # seconds, where not every process can be watched
 Members = dict[int, list[ProcessStat]]  # job -> its living processes
 
 
+class Write(Protocol):
+    """Records what happened ``ago`` seconds ago."""
+
+    def __call__(self, record: r.Record, ago: float = 0.0, /) -> object: ...
+
+
 class LastWill:
     """Ends every live attempt of a state; ``write`` records, ``say`` tells whoever watches."""
 
@@ -47,7 +54,7 @@ class LastWill:
         self,
         state: WorkflowState,
         wall: WallTime,
-        write: Callable[[r.Record], None],
+        write: Write,
         say: Callable[[str], None],
         *,
         earlier: Sequence[tuple[float, WallTime]] = (),
@@ -81,16 +88,13 @@ class LastWill:
         known = self._record_lost(attempts)
         if attempts:
             self._say(f"the supervisor was killed: ending its {jobs_text(len(attempts))}")
-        now = time.monotonic()
-        execution, kill_at = self._execution, {}
-        for job_id, live in attempts.items():
-            job = self._state.job(job_id)
-            if live.asked_at is None and job.supports_termination:
-                self._ask(job, live, known)
-            walls = walls_since(live.asked_at, self._wall, self._earlier)
-            kill_at[job_id] = min(kill_due(job, live, execution, wall, now) for wall in walls)
-        self._pass_on(attempts, known)
-        # Jobs that were started in the very moment of the parent's death; what left the group of a job stays with it.
+        kill_at = self._ask_all(attempts, known)
+        # Jobs that were started in the very moment of the parent's death.
+        if adopted := self._adopt():
+            more = self._record_lost(adopted)
+            kill_at |= self._ask_all(adopted, more)
+            attempts, known = attempts | adopted, known | more
+        # What left the group of a job stays with it.
         unrecorded = self._hunt(spared=attempts)
         killed: set[int] = set()
         while attempts:
@@ -130,6 +134,40 @@ class LastWill:
             self._cgroup.remove()
         if state.run_is_open:
             self._write(r.RunEnded(state.run_id, state.outcome().value))
+
+    def _ask_all(self, attempts: Mapping[int, LiveAttempt], known: Members) -> dict[int, float]:
+        """Send the first signals, where none was sent; returns when SIGKILL is due."""
+        now, kill_at = time.monotonic(), {}
+        for job_id, live in attempts.items():
+            job = self._state.job(job_id)
+            if live.asked_at is None and job.supports_termination:
+                self._ask(job, live, known)
+            walls = walls_since(live.asked_at, self._wall, self._earlier)
+            kill_at[job_id] = min(kill_due(job, live, self._execution, wall, now) for wall in walls)
+        self._pass_on(attempts, known)
+        return kill_at
+
+    def _adopt(self) -> dict[int, LiveAttempt]:
+        """Attempts that began and are not on record: they get a record, their grace and a result like others (P9).
+
+        Race: the parent was killed between a spawn and telling its keeper, or both were before the record was durable.
+        Test: test_strays.py::test_p9_an_attempt_that_nobody_was_told_of_is_recorded_and_gets_its_grace.
+        """
+        if self._nonce is None or self._output is None or not self._look:
+            return {}
+        state = self._state
+        try:
+            found = strays.find(self._nonce, state)
+        except OSError as error:  # too full to tell: the hunt ends them when it can be told
+            if error.errno in MACHINE_FULL:
+                return {}
+            raise
+        for stray in found:
+            started = r.JobStarted(state.run_id, stray.job_id, stray.attempt_id, stray.group, stray.group)
+            self._write(started, max(0.0, time.monotonic() - stray.began))
+        if found:
+            self._say(f"{jobs_text(len(found))} had begun and were not on record yet")
+        return {stray.job_id: state.live[stray.job_id] for stray in found}
 
     def _hunt(self, spared: Iterable[int]) -> hunt.Hunt | None:
         """Begin to end all processes of this run but those of the spared jobs."""
@@ -174,7 +212,7 @@ class LastWill:
         if any(about.pgid == pgid for about in known[live.started.job_id]):
             self._signal_group(pgid, signum)
 
-    def _pass_on(self, attempts: dict[int, LiveAttempt], members: Members) -> None:
+    def _pass_on(self, attempts: Mapping[int, LiveAttempt], members: Members) -> None:
         """What has left its job's group gets what the group got, once each, whenever it is found."""
         for job_id, live in attempts.items():
             outside = [about for about in members.get(job_id, ()) if about.pgid != live.started.pgid]
