@@ -15,7 +15,7 @@ Notes = dict[str, dict[str, Any]]
 
 
 class Verdict:
-    """``lenient``: parent and keeper were both killed, so an attempt may have begun and ended with nobody to see it."""
+    """``lenient``: parent and keeper were both killed, so an attempt may have begun and come to its own end unseen."""
 
     def __init__(self, plan: Plan, books: Books, ledger: str, *, lenient: bool) -> None:
         self._plan = plan
@@ -72,7 +72,7 @@ class Verdict:
         }
         for (attempt, role, pid), notes in self._processes.items():
             if attempt not in self._books.started:
-                if not self._lenient:
+                if not (self._lenient and "done" in notes):
                     yield f"not on record: {self._name(attempt)}, {role}, pid {pid} began"
             elif role == "leader" and "asked" in notes and results.get(attempt) != "terminated":
                 yield f"was asked to end, and is {results.get(attempt)}: {self._name(attempt)}"
