@@ -13,11 +13,16 @@ import pytest
 
 from support import waiting
 from support.supervised import HOLD, SLEEPS, Bench, child, job, say, workflow_of
+from torc_supervise.helpers.keeper import KeeperSetup
 from torc_supervise.helpers.last_will import LastWill
+from torc_supervise.helpers.link import KeeperLink
 from torc_supervise.machine import records as r
 from torc_supervise.machine.deadlines import WallTime
 from torc_supervise.machine.state import WorkflowState
+from torc_supervise.operations.opened import create_workflow
+from torc_supervise.operations.reinitialize import first_record
 from torc_supervise.posix import clock
+from torc_supervise.store import journal
 
 pytestmark = pytest.mark.process
 
@@ -81,6 +86,22 @@ def test_control_what_another_run_has_started_is_not_touched(tmp_path: Path) -> 
         _, written = execute(tmp_path)
         assert other.poll() is None
     assert [type(record) for record in written] == [r.RunEnded]
+
+
+def test_p10_a_keeper_that_was_told_nothing_yet_ends_and_records_the_first_start(tmp_path: Path) -> None:
+    """The parent was killed between its first spawn and its first word."""
+    workflow = workflow_of(job("j", "true"))
+    opened = create_workflow(str(tmp_path), lambda new: first_record(workflow, new), "run", lambda text: None)
+    setup = KeeperSetup(opened.files, opened.state, opened.lock, WallTime())
+    link = KeeperLink(setup, opened.seq, lambda pid: None)
+    with process(opened.lock.owner.nonce, tmp_path) as stray:
+        link.close()
+        assert stray.wait(waiting.LIMIT) == 3, "it was asked, and left by itself"
+        os.waitpid(link.pid, 0)
+    state, _ = journal.replay(opened.files.journal)
+    assert not state.run_is_open
+    assert state.results[1][1].ended == "in_grace"
+    assert not os.path.exists(opened.files.lock)
 
 
 def test_p9_with_both_killed_a_start_that_was_not_written_yet_is_recorded_by_the_next_open(

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 
 import orjson
 
-from torc_supervise.helpers import messages
+from torc_supervise.helpers import messages, strays
 from torc_supervise.helpers.chores import Chores
 from torc_supervise.helpers.control import ControlSocket
 from torc_supervise.helpers.inspector import Inspector
@@ -317,6 +317,9 @@ class Keeper:
                 self._fold(line)
             self._writer.put([line], self._seq)
 
+        # Killed right after its first start, it had not told us of the run either.
+        if (started := strays.unrecorded_run(self._state, self._lock.owner)) is not None:
+            write(started)
         say, output = self._speaker.say, self._files.output
         LastWill(self._state, self._wall, write, say, earlier=self._earlier, output=output).execute()
 

@@ -79,31 +79,33 @@ class LastWill:
         self._cgroup = RunCgroup(directory, "") if directory is not None else None
         self._kin = Kin(self._nonce, clock.boot_offset(), self._cgroup)
         self._asked: dict[int, int] = {}  # job -> the last signal that all of its processes are to get
+        self._unseen: set[int] = set()  # jobs of which nothing was ever there
         self._warned: set[int] = set()  # jobs that only have processes outside of their group
         self._sent: set[tuple[Key, int]] = set()  # to processes outside of the groups
 
     def execute(self) -> None:
         """Signal, wait, kill, record.  Bounded: by the grace, then by UNKILLABLE_AFTER."""
         attempts = dict(self._state.live)
-        known = self._record_lost(attempts)
+        known = self._begin(attempts)
         if attempts:
             self._say(f"the supervisor was killed: ending its {jobs_text(len(attempts))}")
         kill_at = self._ask_all(attempts, known)
         # Jobs that were started in the very moment of the parent's death.
         if adopted := self._adopt():
-            more = self._record_lost(adopted)
+            more = self._begin(adopted)
             kill_at |= self._ask_all(adopted, more)
             attempts, known = attempts | adopted, known | more
         # What left the group of a job stays with it.
         unrecorded = self._hunt(spared=attempts)
         killed: set[int] = set()
         while attempts:
-            members = self._members(attempts)
+            members, sure = self._members(attempts)
             if members is not None:
                 known = members
                 self._pass_on(attempts, known)
-            for job_id in [j for j in attempts if members is not None and not members[j]]:
-                self._record(attempts.pop(job_id), Ended.KILLED if job_id in killed else Ended.IN_GRACE)
+            for job_id in [j for j in attempts if sure and not known[j]]:
+                ended = Ended.KILLED if job_id in killed else Ended.IN_GRACE
+                self._record(attempts.pop(job_id), Ended.LOST if job_id in self._unseen else ended)
             now = time.monotonic()
             for job_id in [j for j in attempts if now >= kill_at[j]]:
                 if job_id in killed:
@@ -118,10 +120,10 @@ class LastWill:
             self._pass_on(attempts, known)
             if attempts:
                 seconds = min(kill_at[j] for j in attempts) - now
-                if members is None:
+                if not sure:
                     _wait_for_any([], min(seconds, LOOK_AGAIN_AFTER))
                 else:
-                    _wait_for_any([about.pid for job_id in attempts for about in members[job_id]], seconds)
+                    _wait_for_any([about.pid for job_id in attempts for about in known[job_id]], seconds)
         state = self._state
         hunts = (unrecorded, self._hunt(spared=()))
         found = sum(each.finish() for each in hunts if each is not None)
@@ -177,21 +179,24 @@ class LastWill:
         ours = hunt.marks(self._output, state.workflow_id, state.run_id, self._nonce)
         return hunt.Hunt(ours, [hunt.job_mark(job_id) for job_id in spared], UNKILLABLE_AFTER)
 
-    def _record_lost(self, attempts: dict[int, LiveAttempt]) -> Members:
-        """Those of which nothing is there any more: they ended, and nobody saw how.
+    def _begin(self, attempts: dict[int, LiveAttempt]) -> Members:
+        """What is there of the attempts.  Those of which nothing is are over, and recorded: nobody saw how they ended.
 
-        Returns:
-            what is there of the others.
+        Where that cannot be told for sure the others do not wait for it.
+        Test: test_last_will.py::test_p10_a_job_is_asked_while_it_cannot_be_told_whose_another_process_is.
 
         Raises:
             OSError: the machine is too full to tell, for long.  Signals might hit strangers then.
         """
         until = time.monotonic() + UNKILLABLE_AFTER
-        while (members := self._members(attempts)) is None:
+        while (found := self._members(attempts))[0] is None:
             if time.monotonic() >= until:
                 raise OSError(errno.ENFILE, "nobody can tell which jobs are still there")
             _wait_for_any([], LOOK_AGAIN_AFTER)
-        for job_id in [j for j in attempts if not members[j]]:
+        members, sure = found
+        assert members is not None
+        self._unseen |= {job_id for job_id in attempts if not members[job_id]}
+        for job_id in sorted(self._unseen & attempts.keys()) if sure else ():
             self._record(attempts.pop(job_id), Ended.LOST)
         return members
 
@@ -231,20 +236,22 @@ class LastWill:
                     if signum != SIGKILL:
                         signal_exactly(about, SIGCONT)
 
-    def _members(self, attempts: dict[int, LiveAttempt]) -> Members | None:
+    def _members(self, attempts: dict[int, LiveAttempt]) -> tuple[Members | None, bool]:
         """See ``Kin.members``.
 
         Returns:
-            None where nobody can tell, because the machine is too full (P11) or a process is: nobody is gone then.
+            None where nobody can tell, because the machine is too full (P11): nobody is gone then.
         """
         if not self._look:
-            return {job_id: [] for job_id in attempts}
+            return {job_id: [] for job_id in attempts}, True
         try:
-            return self._kin.members(attempts)
+            members, sure = self._kin.members(attempts)
         except OSError as error:
             if error.errno in MACHINE_FULL:
-                return None
+                return None, False
             raise
+        self._unseen -= {job_id for job_id in attempts if members[job_id]}
+        return members, sure
 
     def _record(self, live: LiveAttempt, ended: Ended) -> None:
         started = live.started

@@ -11,9 +11,12 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from torc_supervise.machine import records as r
 from torc_supervise.machine.state import WorkflowState
 from torc_supervise.posix import clock, marks, procfs
+from torc_supervise.posix.identity import own_identity
 from torc_supervise.posix.procfs import ProcessStat
+from torc_supervise.store.lock import Owner
 from torc_supervise.workflow.model import JobId
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -47,6 +50,26 @@ def find(nonce: str, state: WorkflowState) -> list[Stray]:
         began = first.start_ticks / _TICKS - offset
         strays.append(Stray(job_id, state.attempt_of(job_id), first.sid, began))
     return strays
+
+
+def unrecorded_run(state: WorkflowState, owner: Owner) -> r.RunStarted | None:
+    """The first record of the run of a lock's owner, where it was killed before that was written.
+
+    The lock names the run: its nonce is what all processes of the run carry.
+
+    Returns:
+        None where it is on record, or nothing of it lives here.
+    """
+    here = own_identity()
+    on_record = state.supervisor is not None and state.supervisor.record.nonce == owner.nonce
+    if on_record or state.run_is_open or (owner.host, owner.boot_id) != (here.host, here.boot_id):
+        return None
+    if not any(carriers(owner.nonce)):
+        return None
+    offset, keeper = round(clock.boot_offset(), 3), owner.keeper_pid
+    return r.RunStarted(
+        state.run_id, owner.host, owner.pid, owner.boot_id, offset, keeper_pid=keeper, nonce=owner.nonce
+    )
 
 
 def carriers(nonce: str) -> Iterator[tuple[ProcessStat, marks.Mark]]:

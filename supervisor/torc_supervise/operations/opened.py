@@ -85,8 +85,11 @@ def open_workflow(files: WorkflowFiles, command: str, say: Say, *, patient: bool
     try:
         state, seq = journal.replay(files.journal)
         opened = OpenWorkflow(files, state, lock, seq)
-        if lock.taken_from is not None:
-            _put_run_on_record(opened, lock.taken_from)
+        if (
+            lock.taken_from is not None
+            and (started := strays.unrecorded_run(state, lock.taken_from)) is not None
+        ):
+            opened.append(started)
         if state.run_is_open:
             _end_what_was_lost(opened, say)
         return opened
@@ -172,24 +175,6 @@ def _end_what_was_lost(opened: OpenWorkflow, say: Say) -> None:
         opened.append(record, ago=ago)
 
     LastWill(state, WallTime(), write, say, look=same_boot, output=opened.files.output).execute()
-
-
-def _put_run_on_record(opened: OpenWorkflow, dead: Owner) -> None:
-    """The owner was killed, keeper and all, before its run was on record, and something of that run lives here.
-
-    The lock names it: its nonce is what all processes of the run carry (docs/decisions/0023).
-    """
-    state, here = opened.state, own_identity()
-    on_record = state.supervisor is not None and state.supervisor.record.nonce == dead.nonce
-    if on_record or state.run_is_open or (dead.host, dead.boot_id) != (here.host, here.boot_id):
-        return
-    if any(strays.carriers(dead.nonce)):
-        keeper, offset = dead.keeper_pid, round(clock.boot_offset(), 3)
-        opened.append(
-            r.RunStarted(
-                state.run_id, dead.host, dead.pid, dead.boot_id, offset, keeper_pid=keeper, nonce=dead.nonce
-            )
-        )
 
 
 def files_seen(workflow: Workflow) -> dict[str, int]:
