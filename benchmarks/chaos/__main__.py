@@ -39,7 +39,8 @@ class Chaos:
 
     def __init__(self, seed: str, minutes: float, keep: Path) -> None:
         self._seed = seed
-        self._until = time.monotonic() + 60 * minutes
+        self._began = time.monotonic()
+        self._until = self._began + 60 * minutes
         self._keep = keep
         self._guard = threading.Lock()
         self._numbers = count()
@@ -47,6 +48,11 @@ class Chaos:
         self.rounds = self.attempts = self.for_next = 0
         self.blows: Counter[str] = Counter()
         self.wrong: list[str] = []
+
+    @property
+    def minutes(self) -> float:
+        """For how long it has been going on."""
+        return round((time.monotonic() - self._began) / 60, 2)
 
     def play_on(self) -> None:
         """Round after round; several threads do this."""
@@ -125,6 +131,7 @@ def main() -> int:
                 threads.submit(chaos.play_on)
     summary = {
         "seed": options.seed,
+        "minutes": chaos.minutes,
         "rounds": chaos.rounds,
         "attempts": chaos.attempts,
         "blows": dict(sorted(chaos.blows.items())),

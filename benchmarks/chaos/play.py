@@ -47,7 +47,7 @@ class Player:
         # Parent and keeper were both killed: what they have left is ended by the next command that gets to it.
         self._owed = False  # in earlier legs
         self._both_killed = False  # in this one
-        self._ever_both_killed = False
+        self._parent_died = False  # in any
         self._killed: set[int] = set()
         self._known_runs = 0
         self.account = Account(seed)
@@ -69,7 +69,7 @@ class Player:
         else:
             books = Books.of(journal)
             verdict = Verdict(
-                self._plan, books, (self._directory / "ledger").read_text(), lenient=self._ever_both_killed
+                self._plan, books, (self._directory / "ledger").read_text(), lenient=self._parent_died
             )
             self.account.violations += verdict.violations()
             self.account.attempts = len(books.started)
@@ -106,6 +106,7 @@ class Player:
             self._violate(f"the supervisor does not end: {describe(process.pid)}")
             process.kill()
         code = process.wait()
+        self._parent_died |= code < 0
         for timer in stopped:
             timer.join()
         if asking is not None:
@@ -149,7 +150,7 @@ class Player:
     def _note_killed(self, parts: list[str], there: dict[str, int]) -> None:
         """Is there nobody who ends the jobs once these are killed?"""
         if ("parent" in parts or "parent" not in there) and ("keeper" in parts or "keeper" not in there):
-            self._both_killed = self._ever_both_killed = True
+            self._both_killed = True
 
     def _ask_status(self) -> None:
         """Whatever happens meanwhile, a reader gets an answer."""
@@ -167,7 +168,7 @@ class Player:
             if not ended(keeper[0], LIMIT):
                 self._violate(f"the keeper does not end: {describe(keeper[0])}")
                 hit(keeper[0], signal.SIGKILL)
-                self._both_killed = self._ever_both_killed = True
+                self._both_killed = True
 
     def _settle_debts(self) -> None:
         journal = self._ground.journal()
