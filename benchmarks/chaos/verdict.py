@@ -15,7 +15,7 @@ Notes = dict[str, dict[str, Any]]
 
 
 class Verdict:
-    """``lenient``: a parent was killed, and what it had just started may have come to its own end before a look at it."""
+    """``lenient``: a parent was killed, and what it had just started may have come to its own end unseen."""
 
     def __init__(self, plan: Plan, books: Books, ledger: str, *, lenient: bool) -> None:
         self._plan = plan
