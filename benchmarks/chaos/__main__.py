@@ -123,6 +123,9 @@ def main() -> int:
 
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, stop)
+    signal.signal(
+        signal.SIGHUP, signal.SIG_DFL
+    )  # under nohup the supervisors would ignore it, as they are asked to
     if options.round is not None:
         chaos.play(options.round)
     else:

@@ -264,7 +264,7 @@ def test_p10_control_with_both_killed_the_jobs_go_on_until_the_next_open(bench: 
     gone = next(int(line.split()[1]) for line in ready if len(line.split()) == 2)
     keeper = supervisor.keeper()
     supervisor.stop(supervisor.pid)
-    # Both jobs are in the journal before their keeper dies; what it had not written would be killed unrecorded.
+    # Both jobs are in the journal before their keeper dies; what it had not written is not known to have begun.
     waiting.wait_until(lambda: len(supervisor.journal().of("job_started")) == 2, "not written")
     supervisor.stop(keeper)
     waiting.kill_all([keeper, supervisor.pid])
