@@ -205,6 +205,18 @@ def test_p9_a_keeper_that_dies_while_it_is_told_to_leave_is_replaced(bench: Benc
     assert supervisor.journal().entries[-1]["event"] == "run_ended"
 
 
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
+def test_p10_a_sampler_that_is_stopped_does_not_stay_behind(bench: Bench, signum: int) -> None:
+    supervisor = bench.start(workflow=workflow_of(job("sleeps", SLEEPS), sample=0.01))
+    bench.said.expect(starting_with="ready", unless_gone=supervisor.pid)
+    _, sampler = supervisor.helpers()
+    supervisor.stop(sampler)
+    supervisor.signal(signum)
+    waiting.wait_for_end(supervisor.pid)
+    waiting.wait_for_end(sampler)
+    bench.held.wait()
+
+
 # -- P10: no job outlives its supervisor --------------------------------------------------------------------
 
 
