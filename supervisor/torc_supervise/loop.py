@@ -258,7 +258,7 @@ class Loop:
             self._look(self._kernel.sweep)
 
     def _look(self, look: Callable[[], Sweep]) -> None:
-        """See who died.  In an allocation signals come before the exits that are seen with them.
+        """See who died.  In an allocation, and if one was hit itself, signals come before exits seen with them.
 
         Race: Slurm signals each process of a job, jobs and supervisor alike, in an order of its own.  A job that saves
         and exits 0 must not count as completed because its exit is seen before our own SIGTERM has come.  But SIGCONT
@@ -271,7 +271,7 @@ class Loop:
         except NotNowError:
             self._look_again_soon()
             return
-        if self._signals_first and not self._supervision.done:
+        if (self._signals_first or sweep.was_hit) and not self._supervision.done:
             self._on_wakeup(selectors.EVENT_READ)
             if self._holding:
                 self._held.append(sweep)

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -54,6 +55,10 @@ def helper() -> Iterator[Helper]:
 
 def test_a_helper_ends_when_its_socket_is_closed(helper: Helper) -> None:
     assert helper.end() == 0
+
+
+def test_a_helper_has_a_name_that_top_shows(helper: Helper) -> None:
+    assert Path(f"/proc/{helper.pid}/comm").read_text() == "torc-helper\n"
 
 
 KEYS_AND_LIMITS = ("SIGQUIT", "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGALRM", "SIGXCPU")

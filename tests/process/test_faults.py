@@ -179,7 +179,7 @@ def test_p9_keepers_that_cannot_even_begin_are_tried_again_and_jobs_go_on(bench:
     journal.rename(journal.with_name("away"))
     journal.mkdir()
     os.kill(keeper, signal.SIGKILL)
-    waiting.wait_until(lambda: "IsADirectoryError" in supervisor.said(), "no new keeper has tried")
+    waiting.wait_until(lambda: "Is a directory" in supervisor.said(), "no new keeper has tried")
     first.put(b"\n")
     bench.said.expect(starting_with="at second", unless_gone=supervisor.pid)
     journal.rmdir()
@@ -203,6 +203,18 @@ def test_p9_a_keeper_that_dies_while_it_is_told_to_leave_is_replaced(bench: Benc
     supervisor.end(exit_code=75)
     assert supervisor.journal().results()["sleeps"]["status"] == "terminated"
     assert supervisor.journal().entries[-1]["event"] == "run_ended"
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
+def test_p10_a_sampler_that_is_stopped_does_not_stay_behind(bench: Bench, signum: int) -> None:
+    supervisor = bench.start(workflow=workflow_of(job("sleeps", SLEEPS), sample=0.01))
+    bench.said.expect(starting_with="ready", unless_gone=supervisor.pid)
+    _, sampler = supervisor.helpers()
+    supervisor.stop(sampler)
+    supervisor.signal(signum)
+    waiting.wait_for_end(supervisor.pid)
+    waiting.wait_for_end(sampler)
+    bench.held.wait()
 
 
 # -- P10: no job outlives its supervisor --------------------------------------------------------------------
@@ -264,7 +276,7 @@ def test_p10_control_with_both_killed_the_jobs_go_on_until_the_next_open(bench: 
     gone = next(int(line.split()[1]) for line in ready if len(line.split()) == 2)
     keeper = supervisor.keeper()
     supervisor.stop(supervisor.pid)
-    # Both jobs are in the journal before their keeper dies; what it had not written would be killed unrecorded.
+    # Both jobs are in the journal before their keeper dies; what it had not written is not known to have begun.
     waiting.wait_until(lambda: len(supervisor.journal().of("job_started")) == 2, "not written")
     supervisor.stop(keeper)
     waiting.kill_all([keeper, supervisor.pid])

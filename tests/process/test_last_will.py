@@ -11,13 +11,14 @@ import pytest
 
 from support import waiting
 from support.supervised import job, workflow_of
+from torc_supervise.helpers import kin
 from torc_supervise.helpers.last_will import LastWill, kill_due, walls_since
 from torc_supervise.machine import records as r
 from torc_supervise.machine.deadlines import WallTime
 from torc_supervise.machine.live import LiveAttempt
 from torc_supervise.machine.state import WorkflowState
 from torc_supervise.machine.step import LEFTOVER_GRACE
-from torc_supervise.posix import clock, procfs
+from torc_supervise.posix import clock, marks, procfs
 from torc_supervise.workflow.model import ExecutionConfig, Job
 
 STARTED = r.JobStarted(1, 1, 1, 77, 77)
@@ -70,9 +71,9 @@ def test_p6_an_end_that_has_moved_lengthens_no_grace_that_had_begun(
     assert min(kill_due(SAVES, live, EXECUTION, wall, 930.0) for wall in walls) == due
 
 
-def state_with(pgid: int) -> WorkflowState:
+def state_with(pgid: int, nonce: str | None = None) -> WorkflowState:
     state = WorkflowState(1, workflow_of(job("j", "true")))
-    state.apply("t", clock.monotonic(), r.RunStarted(1, "here", 1))
+    state.apply("t", clock.monotonic(), r.RunStarted(1, "here", 1, nonce=nonce))
     state.apply("t", clock.monotonic(), r.JobStarted(1, 1, 1, pgid, pgid))
     return state
 
@@ -114,6 +115,27 @@ def test_p11_nobody_is_gone_because_nobody_can_look(monkeypatch: pytest.MonkeyPa
     finally:
         child.kill()
         child.wait()
+
+
+@pytest.mark.process
+def test_p10_a_job_is_asked_while_it_cannot_be_told_whose_another_process_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a busy machine some process is just calling exec, or waits for a disk, at every look."""
+    child = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+    other = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+    monkeypatch.setattr(kin, "UNREADABLE_AFTER", float("inf"))
+    monkeypatch.setattr(marks, "environment_block", lambda about: None if child.poll() is None else b"")
+    try:
+        state = state_with(child.pid, nonce="ours")
+        written = execute(state)
+        assert [record.ended for record in written if isinstance(record, r.JobEnded)] == ["in_grace"]
+        assert child.wait() == -signal.SIGTERM
+        assert other.poll() is None
+    finally:
+        for each in (child, other):
+            each.kill()
+            each.wait()
 
 
 OBEYS = "trap 'echo asked; exit 3' IO; trap '' TERM; echo ready; while :; do read -t 60 <> <(:); done"  # KILL_STEP

@@ -486,6 +486,32 @@ def test_control_elsewhere_an_exit_counts_before_a_signal_that_is_seen_with_it(
     assert result.status == "completed"
 
 
+def test_p7_a_start_that_was_hit_by_a_signal_to_our_group_was_asked_to_end(bare: Callable[..., Bare]) -> None:
+    """Between fork and setsid it is in the supervisor's own group, and Ctrl-C goes to all of that."""
+    fake = FakeKernel()
+    it = bare(workflow_of(job("a", "true")), fake)
+    play(it, fake)
+    it.loop.turn()
+    os.kill(os.getpid(), signal.SIGTERM)
+    fake.signal_process(next(iter(fake.processes)), signal.SIGTERM)
+    while not it.supervision.done:
+        it.loop.turn()
+    _, result = it.supervision.state.results[1]
+    assert (result.status, result.signal) == ("terminated", "SIGTERM")
+
+
+def test_control_a_job_that_dies_of_a_signal_by_itself_has_failed(bare: Callable[..., Bare]) -> None:
+    fake = FakeKernel()
+    it = bare(workflow_of(job("a", "true")), fake)
+    play(it, fake)
+    it.loop.turn()
+    fake.signal_process(next(iter(fake.processes)), signal.SIGTERM)
+    while not it.supervision.done:
+        it.loop.turn()
+    _, result = it.supervision.state.results[1]
+    assert (result.status, result.signal) == ("failed", "SIGTERM")
+
+
 def test_in_an_allocation_an_exit_waits_for_the_signal_that_it_stems_from(bare: Callable[..., Bare]) -> None:
     """Slurm continues all processes, then it signals them: the job dies of it before our own signal has come."""
     fake = FakeKernel()

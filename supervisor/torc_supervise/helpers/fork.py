@@ -16,6 +16,7 @@ import signal
 import traceback
 from collections.abc import Callable, Iterable
 
+from torc_supervise.posix import procfs
 from torc_supervise.posix.wakeup import undo_in_child
 
 LAST_WORDS_LIMIT = 2.0
@@ -26,6 +27,7 @@ def fork_helper(name: str, main: Callable[[], None], close: Iterable[int]) -> in
     """Run ``main`` in a forked child and return its pid.
 
     Args:
+        name: ``top`` shows it as ``torc-<name>``.
         close: descriptors of the parent that the child must not hold: its own pipe's other end and those of other
             helpers (or their ends of file would never be seen), the selector, the wakeup sockets.
 
@@ -39,7 +41,7 @@ def fork_helper(name: str, main: Callable[[], None], close: Iterable[int]) -> in
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         process = multiprocessing.get_context("fork").Process(
-            target=_child, args=(main, tuple(close)), name=name, daemon=False
+            target=_child, args=(name, main, tuple(close)), name=name, daemon=False
         )
         process.start()
     finally:
@@ -51,8 +53,9 @@ def fork_helper(name: str, main: Callable[[], None], close: Iterable[int]) -> in
     return pid
 
 
-def _child(main: Callable[[], None], close: tuple[int, ...]) -> None:
+def _child(name: str, main: Callable[[], None], close: tuple[int, ...]) -> None:
     undo_in_child()
+    procfs.name_self(f"torc-{name}")
     for descriptor in close:
         try:
             os.close(descriptor)

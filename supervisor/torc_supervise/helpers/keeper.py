@@ -8,6 +8,7 @@ that may hang has a thread of its own: the disk (writer), file systems of jobs (
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import selectors
 import socket
@@ -18,8 +19,7 @@ from dataclasses import asdict, dataclass
 
 import orjson
 
-from torc_supervise.errors import JournalError
-from torc_supervise.helpers import messages
+from torc_supervise.helpers import messages, strays
 from torc_supervise.helpers.chores import Chores
 from torc_supervise.helpers.control import ControlSocket
 from torc_supervise.helpers.inspector import Inspector
@@ -32,7 +32,7 @@ from torc_supervise.machine.events import Verified
 from torc_supervise.machine.records import JobEnded, JobSignaled, Record
 from torc_supervise.machine.state import WorkflowState
 from torc_supervise.machine.status import Status, StopReason
-from torc_supervise.posix.clock import wall
+from torc_supervise.posix.clock import epoch, iso
 from torc_supervise.posix.identity import own_identity
 from torc_supervise.store import requests, view
 from torc_supervise.store.journal import Journal
@@ -47,13 +47,15 @@ LAST_WORDS_LIMIT = 2.0  # seconds for a terminal or file system that does not ta
 class KeeperSetup:
     """What a keeper needs to begin: the state as of the fork and records that may not be durable yet.
 
-    ``earlier``: what the end of the allocation was before, each until a moment (monotonic seconds).
+    ``seq``: of the last record that is folded into ``state``.  ``earlier``: what the end of the allocation was before,
+    each until a moment (monotonic seconds).
     """
 
     files: WorkflowFiles
     state: WorkflowState
     lock: Lock
     wall: WallTime
+    seq: int = 0
     unacknowledged: tuple[tuple[int, bytes], ...] = ()  # (seq, line), already folded into ``state``
     progress: bool = False
     earlier: tuple[tuple[float, WallTime], ...] = ()
@@ -67,7 +69,9 @@ class Keeper:
         self._files, self._state, self._lock = setup.files, setup.state, setup.lock
         self._wall, self._earlier = setup.wall, setup.earlier
         self._parent = parent
-        self._seq = 0
+        self._seq = setup.seq
+        self._setup = setup
+        self._unsigned = False  # the lock could not be written, and that was said
         self._selector = selectors.DefaultSelector()
         self._guard = threading.Lock()  # the state: folded here, read by the writer for snapshots
         self._to_parent = threading.Lock()
@@ -78,20 +82,19 @@ class Keeper:
         self._inspector = Inspector(self._tell_verified)
         self._chores = Chores(self._tell)
         self._control = self._open_control(setup.control)
-        self._sign_lock()
-        self._journal = Journal(self._files.journal)
         self._writer = Writer(
-            self._journal,
+            self._open_journal,
             self._files,
             self._tell_durable,
             self._tell_trouble,
             self._document,
             time.monotonic,
+            setup.seq,
             new_owner=self._new_owner,
             on_lost=self._tell_lost,
+            on_unreadable=self._give_up,
         )
         self._outside = Outside(self._look_outside)
-        self._catch_up(setup.unacknowledged)
 
     def run(self) -> None:
         """Serve until the parent is done or gone."""
@@ -162,13 +165,52 @@ class Keeper:
             paths = view.stdio_fields(state, self._files, job, ended.run_id, ended.attempt_id).values()
             self._inspector.delete(frozenset(path for path in paths if path is not None))
 
-    def _catch_up(self, unacknowledged: tuple[tuple[int, bytes], ...]) -> None:
-        """After a restart: write what the last keeper was given and did not confirm, unless it is in the file."""
-        on_disk = self._journal.last_seq()
-        missing = [line for seq, line in unacknowledged if seq > on_disk]
-        self._seq = max([on_disk, *(seq for seq, _ in unacknowledged)])
-        if unacknowledged:
-            self._writer.put(missing or [b""], self._seq)
+    # -- the beginning, in the writer's thread: the disk may hang, and jobs have to be ended all the same (P10) -----
+
+    def _open_journal(self) -> tuple[Journal, list[bytes]]:
+        """Returns the journal, and what the last keeper was given, did not confirm and did not write.
+
+        Raises:
+            OSError: not now; ENOENT: it was removed; EBUSY: somebody else has written to it.
+            JournalError: its last line was changed by something else.
+        """
+        self._sign_lock()
+        journal = Journal(self._files.journal)
+        try:
+            on_disk, given = journal.last_seq(), dict(self._setup.unacknowledged)
+            last = journal.last_line()
+            if on_disk > self._setup.seq or given.get(on_disk, last) != last:
+                raise OSError(errno.EBUSY, "somebody else has written to it", self._files.journal)
+        except BaseException:
+            journal.close()
+            raise
+        self._tell_durable(on_disk)
+        return journal, [line for seq, line in given.items() if seq > on_disk]
+
+    def _sign_lock(self) -> None:
+        """Put our name on the lock, so that nobody takes the workflow over while we write for a parent that is dead.
+
+        Race: the parent was killed before we came here and somebody took over.  Two must not write: the writer has
+        asked just before whose it is, and the new owner ends and records what there is.  A lock that was removed was
+        put back with that question.  One that cannot be written is no reason not to run.
+        Test: test_faults.py::test_p10_a_workflow_is_not_taken_over_while_the_keeper_of_a_killed_parent_still_writes.
+        """
+        me = own_identity()
+        try:
+            self._lock.name_keeper(me.pid, me.start_ticks)
+        except OSError as error:
+            if not self._unsigned:
+                self._unsigned = True
+                self._tell_trouble("lock_not_written", f"{self._files.lock}: {error.strerror}")
+
+    def _give_up(self, error: Exception) -> None:
+        """The journal cannot be read: the parent is told, and may try another keeper.  A last will comes first."""
+        if isinstance(error, OSError):
+            self._tell_trouble("journal_not_written", f"{self._files.journal}: {error.strerror}")
+        else:
+            self._tell_trouble("journal_unreadable", str(error))
+        if self._parent_alive:
+            os._exit(70)
 
     # -- to the parent --------------------------------------------------------------------------------------
 
@@ -269,30 +311,17 @@ class Keeper:
     def _execute_last_will(self) -> None:
         """The parent is gone without a word: end its jobs under the same rules and say what became of them (P10)."""
 
-        def write(record: Record) -> None:
-            line = encode(self._seq + 1, wall(), time.monotonic(), record)
+        def write(record: Record, ago: float = 0.0) -> None:
+            line = encode(self._seq + 1, iso(epoch() - ago), time.monotonic() - ago, record)
             with self._guard:
                 self._fold(line)
             self._writer.put([line], self._seq)
 
+        # Killed right after its first start, it had not told us of the run either.
+        if (started := strays.unrecorded_run(self._state, self._lock.owner)) is not None:
+            write(started)
         say, output = self._speaker.say, self._files.output
         LastWill(self._state, self._wall, write, say, earlier=self._earlier, output=output).execute()
-
-    def _sign_lock(self) -> None:
-        """Put our name on the lock, so that nobody takes the workflow over while we write for a parent that is dead.
-
-        Race: the parent was killed before we came here and somebody took over.  Two must not write: we leave, and the
-        new owner ends and records what there is.  A lock that cannot be written is no reason not to run.
-        Test: test_faults.py::test_p10_a_workflow_is_not_taken_over_while_the_keeper_of_a_killed_parent_still_writes.
-        """
-        if not self._lock.is_ours() and os.path.exists(self._files.journal):
-            self._tell_lost(self._new_owner() or "somebody else")
-            os._exit(75)
-        me = own_identity()
-        try:
-            self._lock.name_keeper(me.pid, me.start_ticks)
-        except OSError as error:
-            self._tell_trouble("lock_not_written", f"{self._files.lock}: {error.strerror}")
 
     def _finish(self) -> None:
         if self._control is not None:
@@ -302,7 +331,6 @@ class Keeper:
         self._writer.join()
         self._inspector.finish(LAST_WORDS_LIMIT)
         self._speaker.finish(LAST_WORDS_LIMIT)
-        self._journal.close()
         with contextlib.suppress(OSError):  # it names two dead processes then: who comes next takes it over
             self._lock.release()
 
@@ -328,11 +356,7 @@ class _LineReader:
 
 def main(setup: KeeperSetup, parent: socket.socket) -> None:
     """What the forked child runs."""
-    try:
-        Keeper(setup, parent).run()
-    except JournalError as error:
-        parent.sendall(messages.line("W", {"code": "journal_unreadable", "message": str(error)}))
-        os._exit(70)
+    Keeper(setup, parent).run()
 
 
 def _json_line(document: object) -> bytes:

@@ -41,14 +41,13 @@ class Kin:
         self._marks: dict[Key, Mark | None] = {}
         self._unreadable_since: dict[Key, float] = {}
 
-    def members(self, attempts: Mapping[JobId, LiveAttempt]) -> dict[JobId, list[ProcessStat]] | None:
-        """Living processes of the attempts: of their groups, and outside of them.
+    def members(self, attempts: Mapping[JobId, LiveAttempt]) -> tuple[dict[JobId, list[ProcessStat]], bool]:
+        """Living processes of the attempts: of their groups, and outside of them; and whether that is all of them.
 
         A group's number cannot change hands while a member lives; what has it is of the right session, and no older
         than the job.  An attempt that could not be started has no group; its number is 0.
 
-        Returns:
-            None where the environment of a process cannot be read now: ask again soon.
+        Where the environment of a process cannot be read now it may be one of them: ask again soon.
 
         Raises:
             OSError: the machine is full.
@@ -56,7 +55,7 @@ class Kin:
         found: dict[JobId, list[ProcessStat]] = {job_id: [] for job_id in attempts}
         groups = {live.started.pgid: job_id for job_id, live in attempts.items() if live.started.pgid > 1}
         if not groups:
-            return found
+            return found, True
         everything = {about.pid: about for about in procfs.everything() if about.pid != os.getpid()}
         self._prune(everything)
         owners: dict[int, JobId | None] = {}
@@ -78,7 +77,7 @@ class Kin:
         for pid, owner in owners.items():
             if owner in found and everything[pid].alive:
                 found[owner].append(everything[pid])
-        return found if sure else None
+        return found, sure
 
     def _resolve(
         self,

@@ -10,10 +10,11 @@ import errno
 import os
 import select
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from signal import SIGCONT, SIGKILL, Signals
+from typing import Protocol
 
-from torc_supervise.helpers import hunt
+from torc_supervise.helpers import hunt, strays
 from torc_supervise.helpers.kin import Kin
 from torc_supervise.machine import deadlines, orders
 from torc_supervise.machine import records as r
@@ -40,6 +41,12 @@ LOOK_AGAIN_AFTER = 0.2  # seconds, where not every process can be watched
 Members = dict[int, list[ProcessStat]]  # job -> its living processes
 
 
+class Write(Protocol):
+    """Records what happened ``ago`` seconds ago."""
+
+    def __call__(self, record: r.Record, ago: float = 0.0, /) -> object: ...
+
+
 class LastWill:
     """Ends every live attempt of a state; ``write`` records, ``say`` tells whoever watches."""
 
@@ -47,7 +54,7 @@ class LastWill:
         self,
         state: WorkflowState,
         wall: WallTime,
-        write: Callable[[r.Record], None],
+        write: Write,
         say: Callable[[str], None],
         *,
         earlier: Sequence[tuple[float, WallTime]] = (),
@@ -72,34 +79,33 @@ class LastWill:
         self._cgroup = RunCgroup(directory, "") if directory is not None else None
         self._kin = Kin(self._nonce, clock.boot_offset(), self._cgroup)
         self._asked: dict[int, int] = {}  # job -> the last signal that all of its processes are to get
+        self._unseen: set[int] = set()  # jobs of which nothing was ever there
         self._warned: set[int] = set()  # jobs that only have processes outside of their group
         self._sent: set[tuple[Key, int]] = set()  # to processes outside of the groups
 
     def execute(self) -> None:
         """Signal, wait, kill, record.  Bounded: by the grace, then by UNKILLABLE_AFTER."""
         attempts = dict(self._state.live)
-        known = self._record_lost(attempts)
+        known = self._begin(attempts)
         if attempts:
             self._say(f"the supervisor was killed: ending its {jobs_text(len(attempts))}")
-        now = time.monotonic()
-        execution, kill_at = self._execution, {}
-        for job_id, live in attempts.items():
-            job = self._state.job(job_id)
-            if live.asked_at is None and job.supports_termination:
-                self._ask(job, live, known)
-            walls = walls_since(live.asked_at, self._wall, self._earlier)
-            kill_at[job_id] = min(kill_due(job, live, execution, wall, now) for wall in walls)
-        self._pass_on(attempts, known)
-        # Jobs that were started in the very moment of the parent's death; what left the group of a job stays with it.
+        kill_at = self._ask_all(attempts, known)
+        # Jobs that were started in the very moment of the parent's death.
+        if adopted := self._adopt():
+            more = self._begin(adopted)
+            kill_at |= self._ask_all(adopted, more)
+            attempts, known = attempts | adopted, known | more
+        # What left the group of a job stays with it.
         unrecorded = self._hunt(spared=attempts)
         killed: set[int] = set()
         while attempts:
-            members = self._members(attempts)
+            members, sure = self._members(attempts)
             if members is not None:
                 known = members
                 self._pass_on(attempts, known)
-            for job_id in [j for j in attempts if members is not None and not members[j]]:
-                self._record(attempts.pop(job_id), Ended.KILLED if job_id in killed else Ended.IN_GRACE)
+            for job_id in [j for j in attempts if sure and not known[j]]:
+                ended = Ended.KILLED if job_id in killed else Ended.IN_GRACE
+                self._record(attempts.pop(job_id), Ended.LOST if job_id in self._unseen else ended)
             now = time.monotonic()
             for job_id in [j for j in attempts if now >= kill_at[j]]:
                 if job_id in killed:
@@ -114,10 +120,10 @@ class LastWill:
             self._pass_on(attempts, known)
             if attempts:
                 seconds = min(kill_at[j] for j in attempts) - now
-                if members is None:
+                if not sure:
                     _wait_for_any([], min(seconds, LOOK_AGAIN_AFTER))
                 else:
-                    _wait_for_any([about.pid for job_id in attempts for about in members[job_id]], seconds)
+                    _wait_for_any([about.pid for job_id in attempts for about in known[job_id]], seconds)
         state = self._state
         hunts = (unrecorded, self._hunt(spared=()))
         found = sum(each.finish() for each in hunts if each is not None)
@@ -131,6 +137,40 @@ class LastWill:
         if state.run_is_open:
             self._write(r.RunEnded(state.run_id, state.outcome().value))
 
+    def _ask_all(self, attempts: Mapping[int, LiveAttempt], known: Members) -> dict[int, float]:
+        """Send the first signals, where none was sent; returns when SIGKILL is due."""
+        now, kill_at = time.monotonic(), {}
+        for job_id, live in attempts.items():
+            job = self._state.job(job_id)
+            if live.asked_at is None and job.supports_termination:
+                self._ask(job, live, known)
+            walls = walls_since(live.asked_at, self._wall, self._earlier)
+            kill_at[job_id] = min(kill_due(job, live, self._execution, wall, now) for wall in walls)
+        self._pass_on(attempts, known)
+        return kill_at
+
+    def _adopt(self) -> dict[int, LiveAttempt]:
+        """Attempts that began and are not on record: they get a record, their grace and a result like others (P9).
+
+        Race: the parent was killed between a spawn and telling its keeper, or both were before the record was durable.
+        Test: test_strays.py::test_p9_an_attempt_that_nobody_was_told_of_is_recorded_and_gets_its_grace.
+        """
+        if self._nonce is None or self._output is None or not self._look:
+            return {}
+        state = self._state
+        try:
+            found = strays.find(self._nonce, state)
+        except OSError as error:  # too full to tell: the hunt ends them when it can be told
+            if error.errno in MACHINE_FULL:
+                return {}
+            raise
+        for stray in found:
+            started = r.JobStarted(state.run_id, stray.job_id, stray.attempt_id, stray.group, stray.group)
+            self._write(started, max(0.0, time.monotonic() - stray.began))
+        if found:
+            self._say(f"{jobs_text(len(found))} had begun and were not on record yet")
+        return {stray.job_id: state.live[stray.job_id] for stray in found}
+
     def _hunt(self, spared: Iterable[int]) -> hunt.Hunt | None:
         """Begin to end all processes of this run but those of the spared jobs."""
         if self._output is None or not self._look:
@@ -139,21 +179,24 @@ class LastWill:
         ours = hunt.marks(self._output, state.workflow_id, state.run_id, self._nonce)
         return hunt.Hunt(ours, [hunt.job_mark(job_id) for job_id in spared], UNKILLABLE_AFTER)
 
-    def _record_lost(self, attempts: dict[int, LiveAttempt]) -> Members:
-        """Those of which nothing is there any more: they ended, and nobody saw how.
+    def _begin(self, attempts: dict[int, LiveAttempt]) -> Members:
+        """What is there of the attempts.  Those of which nothing is are over, and recorded: nobody saw how they ended.
 
-        Returns:
-            what is there of the others.
+        Where that cannot be told for sure the others do not wait for it.
+        Test: test_last_will.py::test_p10_a_job_is_asked_while_it_cannot_be_told_whose_another_process_is.
 
         Raises:
             OSError: the machine is too full to tell, for long.  Signals might hit strangers then.
         """
         until = time.monotonic() + UNKILLABLE_AFTER
-        while (members := self._members(attempts)) is None:
+        while (found := self._members(attempts))[0] is None:
             if time.monotonic() >= until:
                 raise OSError(errno.ENFILE, "nobody can tell which jobs are still there")
             _wait_for_any([], LOOK_AGAIN_AFTER)
-        for job_id in [j for j in attempts if not members[j]]:
+        members, sure = found
+        assert members is not None
+        self._unseen |= {job_id for job_id in attempts if not members[job_id]}
+        for job_id in sorted(self._unseen & attempts.keys()) if sure else ():
             self._record(attempts.pop(job_id), Ended.LOST)
         return members
 
@@ -174,7 +217,7 @@ class LastWill:
         if any(about.pgid == pgid for about in known[live.started.job_id]):
             self._signal_group(pgid, signum)
 
-    def _pass_on(self, attempts: dict[int, LiveAttempt], members: Members) -> None:
+    def _pass_on(self, attempts: Mapping[int, LiveAttempt], members: Members) -> None:
         """What has left its job's group gets what the group got, once each, whenever it is found."""
         for job_id, live in attempts.items():
             outside = [about for about in members.get(job_id, ()) if about.pgid != live.started.pgid]
@@ -193,20 +236,22 @@ class LastWill:
                     if signum != SIGKILL:
                         signal_exactly(about, SIGCONT)
 
-    def _members(self, attempts: dict[int, LiveAttempt]) -> Members | None:
+    def _members(self, attempts: dict[int, LiveAttempt]) -> tuple[Members | None, bool]:
         """See ``Kin.members``.
 
         Returns:
-            None where nobody can tell, because the machine is too full (P11) or a process is: nobody is gone then.
+            None where nobody can tell, because the machine is too full (P11): nobody is gone then.
         """
         if not self._look:
-            return {job_id: [] for job_id in attempts}
+            return {job_id: [] for job_id in attempts}, True
         try:
-            return self._kin.members(attempts)
+            members, sure = self._kin.members(attempts)
         except OSError as error:
             if error.errno in MACHINE_FULL:
-                return None
+                return None, False
             raise
+        self._unseen -= {job_id for job_id in attempts if members[job_id]}
+        return members, sure
 
     def _record(self, live: LiveAttempt, ended: Ended) -> None:
         started = live.started

@@ -32,7 +32,7 @@ class KeeperLink:
     """Invariant: every record with a number above ``confirmed`` is in ``_unconfirmed``, in order."""
 
     def __init__(self, setup: KeeperSetup, last_seq: int, started: Callable[[int], None]) -> None:
-        self._setup = replace(setup, control=control.new_directory())
+        self._setup = replace(setup, control=control.new_directory(), seq=last_seq)
         self._started = started  # told the pid of every new keeper, so that the reaper knows it
         self._seq = last_seq
         self.confirmed = last_seq
@@ -193,7 +193,8 @@ class KeeperLink:
         Raises:
             OSError: no process can be made; everything is as before.
         """
-        self._setup = replace(self._setup, state=state, unacknowledged=tuple(self._unconfirmed))
+        unconfirmed = tuple(self._unconfirmed)
+        self._setup = replace(self._setup, state=state, seq=self._seq, unacknowledged=unconfirmed)
         self.channel = self._fork(close)
         for line in self._unsaid:
             self.channel.send(line)

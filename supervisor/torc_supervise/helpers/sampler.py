@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from torc_supervise.helpers import messages
 from torc_supervise.posix import procfs
 from torc_supervise.posix.clock import LONGEST_WAIT
+from torc_supervise.posix.subreaper import die_with_parent
 
 
 @dataclass(slots=True)
@@ -130,5 +131,6 @@ def _memory(process: object) -> int:
 
 def main(parent: socket.socket, interval: float) -> None:
     """What the forked child runs."""
+    die_with_parent()
     os.nice(5)  # figures may come late, jobs should not
     Sampler(parent, interval).run()

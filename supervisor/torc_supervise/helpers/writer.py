@@ -1,4 +1,4 @@
-"""Writer: the keeper's thread for the journal and the snapshot.  It alone waits for the disk.
+"""Writer: the keeper's thread for lock, journal and snapshot.  It alone waits for the disk, from its first look at it.
 
 Group commit: whatever has arrived since the last fsync goes out in one write and one fsync, and is acknowledged after
 it.  A full disk costs nothing but memory: the lines are kept and tried again, in order.
@@ -12,6 +12,7 @@ import os
 import threading
 from collections.abc import Callable
 
+from torc_supervise.errors import JournalError
 from torc_supervise.store import snapshot
 from torc_supervise.store.journal import Journal
 from torc_supervise.store.layout import WorkflowFiles
@@ -29,23 +30,28 @@ SHARE_OF_TIME = 0.05  # snapshots of a huge workflow take at most this share of 
 class Writer:
     """Owns the journal.  ``snapshot_of`` is asked for a new document when one is due and something has changed.
 
+    ``open_`` opens the journal, first thing in the thread, and says what is to be written to it before all else, up to
+    record ``last_seq``; ``on_unreadable`` is told that it never can, and then nothing is written.
     ``new_owner`` is asked before each commit, and at each :meth:`check`, who has the workflow in our place; then
     ``on_lost`` is told, once, and nothing is written any more.
     """
 
     def __init__(
         self,
-        journal: Journal,
+        open_: Callable[[], tuple[Journal, list[bytes]]],
         files: WorkflowFiles,
         on_durable: Callable[[int], None],
         on_trouble: Callable[[str, str], None],
         snapshot_of: Callable[[], bytes],
         clock: Callable[[], float],
+        last_seq: int = 0,
         snapshot_interval: float = 1.0,
         new_owner: Callable[[], str | None] = lambda: None,
         on_lost: Callable[[str], None] = lambda owner: None,
+        on_unreadable: Callable[[Exception], None] = lambda error: None,
     ) -> None:
-        self._journal = journal
+        self._open = open_
+        self._journal: Journal
         self._files = files
         self._on_durable = on_durable
         self._on_trouble = on_trouble
@@ -54,10 +60,11 @@ class Writer:
         self._interval = snapshot_interval
         self._new_owner = new_owner
         self._on_lost = on_lost
+        self._on_unreadable = on_unreadable
         self._lost = False
         self._condition = threading.Condition()
         self._lines: list[bytes] = []
-        self._last_seq = 0
+        self._last_seq = last_seq
         self._leaving = False
         self._check_due = False
         self._changed = False  # the first records, run_started among them, make the first snapshot
@@ -85,7 +92,7 @@ class Writer:
             self._condition.notify()
 
     def leave(self) -> None:
-        """Write everything that was put, then the last snapshot, then end."""
+        """Write everything that was put, then the last snapshot, close the journal, then end."""
         with self._condition:
             self._leaving = True
             self._condition.notify()
@@ -94,6 +101,35 @@ class Writer:
         self._thread.join()
 
     def _work(self) -> None:
+        try:
+            self._begin()
+        except (JournalError, FileNotFoundError) as error:
+            self._on_unreadable(error)
+            return
+        self._serve()
+        if not self._lost:
+            self._journal.close()
+
+    def _begin(self) -> None:
+        """Open the journal, as soon as that can be done, unless somebody else has the workflow.
+
+        Raises:
+            JournalError, FileNotFoundError: it is not what we left; that does not pass, as a full disk may.
+        """
+        while not self._is_lost():
+            try:
+                self._journal, missing = self._open()
+            except FileNotFoundError:
+                raise
+            except OSError as error:
+                self._try_again(error)
+                continue
+            with self._condition:
+                self._lines = missing + self._lines
+                self._changed = self._changed or bool(missing)
+            return
+
+    def _serve(self) -> None:
         while True:
             with self._condition:
                 while not (self._lines or self._leaving or self._check_due):
@@ -134,16 +170,20 @@ class Writer:
                 self._journal.append(data)
                 break
             except OSError as error:
-                if error.errno == errno.EBUSY:
-                    self._lose(_CAME_AND_WENT)
-                    return
-                self._report("journal_not_written", self._files.journal, error)
-                with self._condition:
-                    self._condition.wait(RETRY_AFTER)
+                self._try_again(error)
         if "journal_not_written" in self._in_trouble:
             self._in_trouble.remove("journal_not_written")
             self._on_trouble("journal_written_again", f"{self._files.journal}: everything is written again")
         self._on_durable(seq)
+
+    def _try_again(self, error: OSError) -> None:
+        """After a pause; not where somebody else has written, which ``_is_lost`` knows then."""
+        if error.errno == errno.EBUSY:
+            self._lose(_CAME_AND_WENT)
+            return
+        self._report("journal_not_written", self._files.journal, error)
+        with self._condition:
+            self._condition.wait(RETRY_AFTER)
 
     def _is_lost(self) -> bool:
         if not self._lost and (owner := self._new_owner()) is not None:

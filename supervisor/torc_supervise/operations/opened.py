@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from torc_supervise.errors import TorcError, WorkflowBusy
+from torc_supervise.helpers import strays
 from torc_supervise.helpers.last_will import LastWill
 from torc_supervise.machine import records as r
 from torc_supervise.machine.deadlines import WallTime
@@ -41,9 +42,13 @@ class OpenWorkflow:
     ) -> None:
         self.lock.release()
 
-    def append(self, *records: r.Record) -> None:
-        """Fold records and write them durably.  For commands; a run has its keeper do this."""
-        t, mono, lines = clock.wall(), clock.monotonic(), []
+    def append(self, *records: r.Record, ago: float = 0.0) -> None:
+        """Fold records and write them durably.  For commands; a run has its keeper do this.
+
+        Args:
+            ago: seconds since they happened.
+        """
+        t, mono, lines = clock.iso(clock.epoch() - ago), clock.monotonic() - ago, []
         for record in records:
             self.seq += 1
             self.state.apply(t, mono, record)
@@ -80,6 +85,11 @@ def open_workflow(files: WorkflowFiles, command: str, say: Say, *, patient: bool
     try:
         state, seq = journal.replay(files.journal)
         opened = OpenWorkflow(files, state, lock, seq)
+        if (
+            lock.taken_from is not None
+            and (started := strays.unrecorded_run(state, lock.taken_from)) is not None
+        ):
+            opened.append(started)
         if state.run_is_open:
             _end_what_was_lost(opened, say)
         return opened
@@ -145,6 +155,7 @@ def take_lock(files: WorkflowFiles, command: str, say: Say, *, patient: bool = F
         raise WorkflowBusy(f"{busy.message}, {why}" if why else busy.message, busy.hint) from None
     except OSError as error:
         raise TorcError(f"cannot lock {files.directory}: {error.strerror}") from error
+    lock.taken_from = dead
     if dead is not None:
         say(f"took the lock over from {dead.describe()}, which is gone")
     return lock
@@ -159,7 +170,11 @@ def _end_what_was_lost(opened: OpenWorkflow, say: Say) -> None:
     same_boot = info.record.host == here.host and info.record.boot_id == here.boot_id
     if state.live:
         say(f"the last supervisor was lost; {len(state.live)} jobs have no result: they are recorded as lost")
-    LastWill(state, WallTime(), opened.append, say, look=same_boot, output=opened.files.output).execute()
+
+    def write(record: r.Record, ago: float = 0.0) -> None:
+        opened.append(record, ago=ago)
+
+    LastWill(state, WallTime(), write, say, look=same_boot, output=opened.files.output).execute()
 
 
 def files_seen(workflow: Workflow) -> dict[str, int]:

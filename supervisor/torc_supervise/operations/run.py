@@ -7,7 +7,6 @@ import copy
 import dataclasses
 import gc
 import os
-import secrets
 import time
 from dataclasses import dataclass
 
@@ -110,7 +109,7 @@ def run(opened: OpenWorkflow, options: RunOptions, machine: Machine, say: Say) -
             sampler = _start_sampler(state.workflow, [keeper.channel.fileno()], real)
         runs_here = runs_in(state.workflow, options.scheduler)
         scheduler = Scheduler(machine.capacity, state.workflow.jobs_sort_method, runs_here)
-        nonce = secrets.token_hex(8)
+        nonce = opened.lock.owner.nonce  # whoever takes the lock over from us knows it (decisions/0023)
         more = follow_up(
             state,
             opened.files,

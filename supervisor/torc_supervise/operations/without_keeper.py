@@ -56,8 +56,8 @@ def _execute_will(supervision: Supervision, keeper: KeeperLink, output: str) -> 
         if isinstance(order, Write):  # it is folded into the state
             keeper.write(order.t, order.mono, order.record)
 
-    def write(record: r.Record) -> None:
-        t, mono = clock.wall(), clock.monotonic()
+    def write(record: r.Record, ago: float = 0.0) -> None:
+        t, mono = clock.iso(clock.epoch() - ago), clock.monotonic() - ago
         state.apply(t, mono, record)
         keeper.write(t, mono, record)
 

@@ -75,6 +75,15 @@ def children(pid: int) -> list[int]:
     return found
 
 
+def name_self(name: str) -> None:
+    """What ``top`` and ``ps -o comm`` show for this process; 15 bytes of it."""
+    try:
+        with open("/proc/self/comm", "w") as file:
+            file.write(name)
+    except OSError:
+        return  # only a name
+
+
 def has_children_files() -> bool:
     """Was the kernel built with CONFIG_PROC_CHILDREN (CHECKPOINT_RESTORE)?"""
     return os.path.exists("/proc/thread-self/children")

@@ -27,6 +27,7 @@ from torc_supervise.posix.lineage import Lineage, UnknownYetError
 from torc_supervise.posix.marks import Mark
 from torc_supervise.posix.procfs import ProcessStat
 from torc_supervise.posix.spawn import MACHINE_FULL
+from torc_supervise.posix.wakeup import TERMINATION_SIGNALS
 
 LOOK_AGAIN_AFTER = 0.05
 """Seconds until the next look where none could be taken, or where nobody will tell us that a member has ended."""
@@ -55,6 +56,11 @@ class Sweep:
 
     def num_escaped(self, leader: int) -> int:
         return len(self.escaped.get(leader, ()))
+
+    @property
+    def was_hit(self) -> bool:
+        """Has a leader died of a signal that asks the supervisor to end?"""
+        return any(isinstance(end, Signaled) and end.signum in TERMINATION_SIGNALS for _, end in self.exited)
 
 
 class NotNowError(Exception):

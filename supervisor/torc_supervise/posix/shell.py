@@ -36,7 +36,7 @@ def command_line(
 
     Race: the supervisor is killed while it waits in posix_spawn for the exec, so nobody hears of this job (P10).  The
     shell looks at its parent first: it is somebody else then, and the job does not begin.  A supervisor that is killed
-    later than that look, and before it has told its keeper, leaves a job that its keeper finds (``helpers.hunt``).
+    later than that look, and before it has told its keeper, leaves a job that its keeper finds (``helpers.strays``).
     Test: test_faults.py::test_p10_no_job_of_a_burst_of_starts_outlives_a_killed_parent.
     """
     redirections = f"</dev/null >{shlex.quote(stdout or '/dev/null')}"

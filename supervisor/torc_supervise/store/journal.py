@@ -112,13 +112,21 @@ class Journal:
         self._tried = 0  # bytes that the last, failed try has written
 
     def last_seq(self) -> int:
-        """Number of the last record in the file, 0 if there is none.  Reads the last line only."""
-        line = _last_line(self._file, self.committed)
+        """Number of the last record in the file, 0 if there is none.
+
+        Raises:
+            JournalError: its line is not one of ours.
+        """
+        line = self.last_line()
         try:
             return decode(line)[0] if line else 0
         except JournalError as error:
             where = f"last line (byte {self.committed - len(line)})"
             raise JournalError(f"{self._path}: {where}: {error.message}", _way_out(self._path)) from None
+
+    def last_line(self) -> bytes:
+        """Its newline included; reads nothing else."""
+        return _last_line(self._file, self.committed)
 
     def append(self, lines: bytes) -> None:
         """Write whole lines and fsync them: all of them are durable when this returns, or none counts.

@@ -25,7 +25,8 @@ from torc_supervise.errors import WorkflowBusy
 class Owner:
     """Who holds a workflow, until supervisor and keeper are gone.
 
-    ``start_ticks`` is field 22 of /proc/PID/stat: pid and start time together name a process.
+    ``start_ticks`` is field 22 of /proc/PID/stat: pid and start time together name a process.  ``nonce``: what a run
+    starts carries it as TORC_RUN_NONCE.
     """
 
     host: str
@@ -58,6 +59,7 @@ class Lock:
         self._path = path
         self._left = False
         self.owner = owner
+        self.taken_from: Owner | None = None  # who was found dead with it
 
     def release(self) -> None:
         """Remove the lock, if it is still ours and was not left to the keeper."""

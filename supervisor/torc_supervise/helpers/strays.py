@@ -1,0 +1,89 @@
+"""Strays: attempts that were started and are not on record, because whoever was to write that was killed first.
+
+A job has a process a moment before its keeper is told, and its record is durable a moment after that.  What is left
+of a supervisor and a keeper that were killed in between is known by ``TORC_RUN_NONCE``, and by job and attempt beside
+it (docs/decisions/0023).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torc_supervise.machine import records as r
+from torc_supervise.machine.state import WorkflowState
+from torc_supervise.posix import clock, marks, procfs
+from torc_supervise.posix.identity import own_identity
+from torc_supervise.posix.procfs import ProcessStat
+from torc_supervise.store.lock import Owner
+from torc_supervise.workflow.model import JobId
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """``group``: number of its process group, and of its session.  ``began``: seconds on our monotonic clock."""
+
+    job_id: JobId
+    attempt_id: int
+    group: int
+    began: float
+
+
+def find(nonce: str, state: WorkflowState) -> list[Stray]:
+    """Attempts of this run that have living processes, and that the state knows nothing of.
+
+    Each is the next attempt of a job; whatever else carries the nonce belongs to one that is on record, or to none.
+    """
+    found: dict[JobId, list[ProcessStat]] = {}
+    unknown = state.known_ids() - state.live.keys()
+    for about, mark in carriers(nonce):
+        job_id = int(mark.job_id) if mark.job_id.isdecimal() else 0
+        if job_id in unknown and mark.attempt_id == str(state.attempt_of(job_id)):
+            found.setdefault(job_id, []).append(about)
+    offset = clock.boot_offset()
+    strays = []
+    for job_id, processes in found.items():
+        first = _first(processes)
+        began = first.start_ticks / _TICKS - offset
+        strays.append(Stray(job_id, state.attempt_of(job_id), first.sid, began))
+    return strays
+
+
+def unrecorded_run(state: WorkflowState, owner: Owner) -> r.RunStarted | None:
+    """The first record of the run of a lock's owner, where it was killed before that was written.
+
+    The lock names the run: its nonce is what all processes of the run carry.
+
+    Returns:
+        None where it is on record, or nothing of it lives here.
+    """
+    here = own_identity()
+    on_record = state.supervisor is not None and state.supervisor.record.nonce == owner.nonce
+    if on_record or state.run_is_open or (owner.host, owner.boot_id) != (here.host, here.boot_id):
+        return None
+    if not any(carriers(owner.nonce)):
+        return None
+    offset, keeper = round(clock.boot_offset(), 3), owner.keeper_pid
+    return r.RunStarted(
+        state.run_id, owner.host, owner.pid, owner.boot_id, offset, keeper_pid=keeper, nonce=owner.nonce
+    )
+
+
+def carriers(nonce: str) -> Iterator[tuple[ProcessStat, marks.Mark]]:
+    """Living processes that carry this nonce."""
+    for about in procfs.everything():
+        if not about.alive or about.pid == os.getpid() or about.sid <= 1:
+            continue
+        block = marks.environment_block(about)
+        mark = marks.parse(block) if block else None
+        if mark is not None and mark.nonce == nonce:
+            yield about, mark
+
+
+def _first(processes: list[ProcessStat]) -> ProcessStat:
+    """The one that the others descend from: the job's leader, or the oldest of what is left of its session."""
+    pids = {about.pid for about in processes}
+    return min(processes, key=lambda about: (about.ppid in pids, about.start_ticks, about.pid))

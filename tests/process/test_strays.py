@@ -1,0 +1,159 @@
+"""Attempts that were started and whose record was lost with those who were to write it (P9, P10)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from support import waiting
+from support.supervised import HOLD, SLEEPS, Bench, child, job, say, workflow_of
+from torc_supervise.helpers.keeper import KeeperSetup
+from torc_supervise.helpers.last_will import LastWill
+from torc_supervise.helpers.link import KeeperLink
+from torc_supervise.machine import records as r
+from torc_supervise.machine.deadlines import WallTime
+from torc_supervise.machine.state import WorkflowState
+from torc_supervise.operations.opened import create_workflow
+from torc_supervise.operations.reinitialize import first_record
+from torc_supervise.posix import clock
+from torc_supervise.store import journal
+
+pytestmark = pytest.mark.process
+
+WAITS = f"{HOLD} {say('at gate')} read -r _ <$BENCH/gate"
+SAVES = "trap 'exit 3' TERM; echo ready; while :; do read -t 60 <> <(:); done"
+
+
+@contextmanager
+def process(nonce: str, output: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """As a job's leader is, with what it carries."""
+    marks = {
+        "TORC_RUN_NONCE": nonce,
+        "TORC_WORKFLOW_ID": "1",
+        "TORC_RUN_ID": "1",
+        "TORC_JOB_ID": "1",
+        "TORC_ATTEMPT_ID": "1",
+        "TORC_OUTPUT_DIR": str(output),
+    }
+    with subprocess.Popen(
+        ["bash", "-c", SAVES], start_new_session=True, stdout=subprocess.PIPE, env={**os.environ, **marks}
+    ) as made:
+        assert made.stdout is not None
+        assert made.stdout.readline() == b"ready\n"
+        yield made
+        made.kill()
+
+
+def execute(output: Path, *earlier: r.Record) -> tuple[WorkflowState, list[r.Record]]:
+    """The last will for a run with the nonce ``ours``."""
+    state, written = WorkflowState(1, workflow_of(job("j", "true"))), list[r.Record]()
+    for record in (r.RunStarted(1, "here", 1, nonce="ours"), *earlier):
+        state.apply("t", clock.monotonic(), record)
+
+    def write(record: r.Record, ago: float = 0.0) -> None:
+        state.apply("t", clock.monotonic() - ago, record)
+        written.append(record)
+
+    LastWill(state, WallTime(), write, lambda text: None, output=str(output)).execute()
+    state.check()
+    return state, written
+
+
+def test_p9_an_attempt_that_nobody_was_told_of_is_recorded_and_gets_its_grace(tmp_path: Path) -> None:
+    with process("ours", tmp_path) as stray:
+        _, written = execute(tmp_path)
+        assert stray.wait(waiting.LIMIT) == 3, "it was asked, and left by itself"
+    assert written[0] == r.JobStarted(1, 1, 1, stray.pid, stray.pid)
+    assert [(x.status, x.ended) for x in written if isinstance(x, r.JobEnded)] == [("terminated", "in_grace")]
+
+
+def test_control_what_is_left_of_an_attempt_on_record_is_killed(tmp_path: Path) -> None:
+    over = (r.JobStarted(1, 1, 1, 77, 77), r.JobEnded(1, 1, 1, "completed", "exited", 0))
+    with process("ours", tmp_path) as left:
+        _, written = execute(tmp_path, *over)
+        assert left.wait(waiting.LIMIT) == -9
+    assert [type(record) for record in written] == [r.Warned, r.RunEnded]
+
+
+def test_control_what_another_run_has_started_is_not_touched(tmp_path: Path) -> None:
+    with process("theirs", tmp_path) as other:
+        _, written = execute(tmp_path)
+        assert other.poll() is None
+    assert [type(record) for record in written] == [r.RunEnded]
+
+
+def test_p10_a_keeper_that_was_told_nothing_yet_ends_and_records_the_first_start(tmp_path: Path) -> None:
+    """The parent was killed between its first spawn and its first word."""
+    workflow = workflow_of(job("j", "true"))
+    opened = create_workflow(str(tmp_path), lambda new: first_record(workflow, new), "run", lambda text: None)
+    setup = KeeperSetup(opened.files, opened.state, opened.lock, WallTime())
+    link = KeeperLink(setup, opened.seq, lambda pid: None)
+    with process(opened.lock.owner.nonce, tmp_path) as stray:
+        link.close()
+        assert stray.wait(waiting.LIMIT) == 3, "it was asked, and left by itself"
+        os.waitpid(link.pid, 0)
+    state, _ = journal.replay(opened.files.journal)
+    assert not state.run_is_open
+    assert state.results[1][1].ended == "in_grace"
+    assert not os.path.exists(opened.files.lock)
+
+
+def test_p9_with_both_killed_a_start_that_was_not_written_yet_is_recorded_by_the_next_open(
+    bench: Bench,
+) -> None:
+    """Its dependency had completed, and that is not on record either."""
+    gate = bench.gate("gate")
+    saves = job("saves", child("saver.py", "checkpoint", "-"), after=("first",))
+    supervisor = bench.start(job("first", WAITS), saves)
+    bench.said.expect(starting_with="at gate", unless_gone=supervisor.pid)
+    waiting.wait_until(lambda: supervisor.journal().of("job_started"), "not written")
+    keeper = supervisor.keeper()
+    supervisor.stop(keeper)
+    gate.put(b"\n")
+    bench.said.expect(starting_with="ready", unless_gone=supervisor.pid)
+    supervisor.stop(supervisor.pid)
+    waiting.kill_all([keeper, supervisor.pid])
+    waiting.wait_for_end(keeper)
+    opener = bench.start()
+    report = opener.end(exit_code=0)
+    bench.held.wait()
+    assert report["statuses"] == {"first": "terminated", "saves": "terminated"}
+    results = opener.journal().results()
+    assert {name: result["ended"] for name, result in results.items()} == {
+        "first": "lost",
+        "saves": "in_grace",
+    }
+    assert (bench.directory / "checkpoint").exists()
+    again = bench.start(resume=True)
+    bench.said.expect(starting_with="at gate", unless_gone=again.pid)
+    gate.put(b"\n")
+    bench.said.expect(starting_with="ready", unless_gone=again.pid)
+    again.signal(signal.SIGTERM)
+    again.end(exit_code=75)
+    assert again.journal().results()["first"]["status"] == "completed"
+
+
+def test_p9_with_both_killed_a_run_that_was_not_written_yet_is_found_by_its_lock(bench: Bench) -> None:
+    """No keeper ever works; the jobs run, and nothing but the workflow is on record when the parent is killed."""
+    (bench.directory / "no_keepers").touch()
+    supervisor = bench.start(job("saves", child("saver.py", "checkpoint", "-")), job("sleeps", SLEEPS))
+    bench.said.expect(2, "ready", unless_gone=supervisor.pid)
+    supervisor.stop(supervisor.pid)
+    (bench.directory / "no_keepers").unlink()
+    waiting.kill_all([supervisor.pid, *supervisor.helpers()])
+    waiting.wait_for_end(supervisor.pid)
+    assert [entry["event"] for entry in supervisor.journal().entries] == ["workflow_created"]
+    opener = bench.start()
+    report = opener.end(exit_code=0)
+    bench.held.wait()
+    assert report["statuses"] == {"saves": "terminated", "sleeps": "terminated"}
+    assert {result["ended"] for result in opener.journal().results().values()} == {"in_grace"}
+    assert (bench.directory / "checkpoint").exists()
+    assert opener.journal().of("run_started")[0]["pid"] == supervisor.pid
+    assert opener.journal().entries[-1]["event"] == "run_ended"
