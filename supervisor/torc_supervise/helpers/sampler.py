@@ -13,19 +13,19 @@ import os
 import selectors
 import socket
 import time
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from torc_supervise.helpers import messages
 from torc_supervise.posix import procfs
 from torc_supervise.posix.clock import LONGEST_WAIT
 
 
-@dataclass(slots=True)
-class _Watched:
+class _Watched(Struct):
     job_id: int
     pid: int
     limit: int | None  # bytes
-    cpu_seconds: dict[int, float] = field(default_factory=dict)  # pid -> CPU time at the last look
+    cpu_seconds: dict[int, float] = {}  # pid -> CPU time at the last look
     looked_at: float = 0.0
 
 
