@@ -13,10 +13,11 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Iterable
-from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from signal import SIGTERM
+
+from msgspec.structs import replace
 
 from torc_supervise.exitstatus import Exited, Signaled
 from torc_supervise.machine import events as e

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from torc_supervise.workflow.model import Requirements
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(Struct, frozen=True):
     """One node of an allocation: what of it the allocation has."""
 
     name: str
@@ -26,8 +26,7 @@ class Node:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Capacity:
+class Capacity(Struct, frozen=True):
     """What there is.  ``max_parallel_jobs`` set: count jobs and ignore the amounts.
 
     ``nodes``: of an allocation over which jobs are placed as job steps.  CPUs, memory and GPUs of a job are then *per

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from torc_supervise.machine import deadlines
 from torc_supervise.workflow.model import Job, Workflow
 
 
-@dataclass(frozen=True, slots=True)
-class RunEnvironment:
+class RunEnvironment(Struct, frozen=True):
     """What is the same for all jobs of a run.
 
     ``gpu_names``: entries for CUDA_VISIBLE_DEVICES by GPU index.  ``end_epoch``: seconds since 1970 when SIGKILL goes

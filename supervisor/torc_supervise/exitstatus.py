@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Exited:
+class Exited(Struct, frozen=True, gc=False):
     """It called exit(code), 0 to 255."""
 
     code: int
 
 
-@dataclass(frozen=True, slots=True)
-class Signaled:
+class Signaled(Struct, frozen=True, gc=False):
     """It died of a signal."""
 
     signum: int
@@ -27,8 +25,7 @@ STEP_LOST = 64
 Slurm ended the step or did not give one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(Struct, frozen=True, gc=False):
     """Resource usage of a process and all descendants that were waited for (wait4(2), getrusage(2)).
 
     ``max_rss_is_bound``: the figure only says that the process used no more.  Linux carries the largest resident size

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from signal import Signals
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from torc_supervise.capacity import Placement
 from torc_supervise.environment import RunEnvironment
@@ -23,8 +25,7 @@ from torc_supervise.store.view import stdio_paths
 from torc_supervise.workflow.model import Job
 
 
-@dataclass(slots=True)
-class Launcher:
+class Launcher(Struct):
     """``bash``: absolute path.  ``open_files``: soft limit that jobs return to, None to leave it.
 
     ``nonce``: what the processes of this run carry and no others (``posix.marks``).  ``oom_score_adj``: how much sooner

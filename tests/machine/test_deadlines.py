@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from signal import SIGTERM
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from torc_supervise.machine import deadlines
 from torc_supervise.machine.deadlines import WallTime, fit, grace_of, kill_at, own_ask, refit, scaled

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from signal import SIGKILL, SIGSEGV, SIGTERM, Signals
 
 import pytest
+from msgspec.structs import replace
 
 from torc_supervise.exitstatus import Exit, Exited, Signaled, Usage
 from torc_supervise.machine.events import Verified

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from signal import SIGCONT, SIGINT, SIGKILL, SIGTERM, SIGUSR1
 
 import pytest
+from msgspec.structs import replace
 
 from torc_supervise.exitstatus import Exited, Signaled, Usage
 from torc_supervise.machine import actions as a

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 from signal import SIGKILL, SIGTERM
 
 import pytest
+from msgspec.structs import replace
 
 from torc_supervise.posix import clock, lineage, marks, procfs
 from torc_supervise.posix.lineage import Lineage, UnknownYetError

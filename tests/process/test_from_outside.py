@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from support import waiting
 from support.supervised import SLEEPS, Bench, Supervisor, child, job

@@ -7,12 +7,12 @@ import shlex
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from torc_supervise.errors import TorcError
 from torc_supervise.slurm import batch

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from torc_supervise.operations import liveness
 from torc_supervise.operations.liveness import HELD, Life, judge, wait_for_release

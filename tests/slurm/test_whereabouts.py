@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from torc_supervise.operations import whereabouts as module
 from torc_supervise.operations.whereabouts import Whereabouts, ask, merged, supervisor_is_gone, wanted

@@ -5,12 +5,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
-from dataclasses import asdict, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import orjson
 import pytest
+from msgspec.structs import asdict, replace
 
 from torc_supervise.errors import WorkflowBusy
 from torc_supervise.store import lock as module

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import types
 import typing
 from typing import Any
@@ -43,7 +42,7 @@ def values(annotation: Any) -> st.SearchStrategy[Any]:
 
 def records(cls: type[r.Record]) -> st.SearchStrategy[r.Record]:
     hints = typing.get_type_hints(cls)
-    return st.builds(cls, **{f.name: values(hints[f.name]) for f in dataclasses.fields(cls)})
+    return st.builds(cls, **{name: values(hints[name]) for name in cls.__struct_fields__})
 
 
 @pytest.mark.parametrize("cls", r.RECORD_TYPES.values(), ids=lambda cls: cls.event)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from torc_supervise.store import requests
 from torc_supervise.store.layout import WorkflowFiles

@@ -14,8 +14,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-from dataclasses import asdict
 from typing import Any
+
+from msgspec.structs import asdict
 
 from torc_supervise.errors import TorcError
 from torc_supervise.helpers import keeper

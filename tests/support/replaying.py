@@ -7,10 +7,12 @@ and asserts at every step what must hold whatever happens; see :meth:`World._sig
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from signal import SIGCONT, SIGINT, SIGKILL, SIGSTOP, SIGTERM, Signals
 from typing import Any
+
+from msgspec.structs import replace
 
 from torc_supervise.exitstatus import Exit, Exited, Signaled, Usage
 from torc_supervise.machine import actions as a

@@ -8,9 +8,10 @@ import signal
 import subprocess
 import sys
 import uuid
-from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
+
+from msgspec.structs import replace
 
 from support import waiting
 from support.waiting import EndOfFile, Fifo

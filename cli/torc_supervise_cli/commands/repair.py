@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import typer
+from msgspec.structs import asdict
 
 from torc_supervise import DEFAULT_OUTPUT_DIRECTORY
 from torc_supervise import repair as carry_out

@@ -15,9 +15,10 @@ import socket
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
 
 import orjson
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from torc_supervise.helpers import messages, strays
 from torc_supervise.helpers.chores import Chores
@@ -43,8 +44,7 @@ from torc_supervise.store.records import decode, encode
 LAST_WORDS_LIMIT = 2.0  # seconds for a terminal or file system that does not take our last words
 
 
-@dataclass(frozen=True, slots=True)
-class KeeperSetup:
+class KeeperSetup(Struct, frozen=True):
     """What a keeper needs to begin: the state as of the fork and records that may not be durable yet.
 
     ``seq``: of the last record that is folded into ``state``.  ``earlier``: what the end of the allocation was before,

@@ -11,7 +11,8 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from torc_supervise.errors import JournalError
 from torc_supervise.helpers.speaker import Speaker
@@ -63,8 +64,7 @@ class Voice:
             self._speaker.finish(LAST_WORDS_LIMIT)
 
 
-@dataclass(frozen=True, slots=True)
-class Unconfirmed:
+class Unconfirmed(Struct, frozen=True):
     """What is to be written: ``lines`` with their numbers, and a snapshot that is made when they are durable."""
 
     files: WorkflowFiles

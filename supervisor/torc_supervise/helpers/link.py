@@ -8,7 +8,8 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, replace
+
+from msgspec.structs import asdict, replace
 
 from torc_supervise.helpers import control, keeper, messages, sampler
 from torc_supervise.helpers.channel import Channel

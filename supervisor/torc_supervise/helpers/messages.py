@@ -25,10 +25,10 @@ letter  direction           meaning
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from msgspec import Struct
 
 from torc_supervise.machine.deadlines import WallTime
 from torc_supervise.machine.phases import NEVER
@@ -58,8 +58,7 @@ def moved_end(message: bytes) -> tuple[float, WallTime]:
     return fields["since"], WallTime(end, fields["headroom"], fields["grace_scale"])
 
 
-@dataclass(frozen=True, slots=True)
-class Inspection:
+class Inspection(Struct, frozen=True):
     """Question to the keeper: which of these files are there, and was the checkpoint replaced after the signal?
 
     ``outputs``: pairs of name and path.  ``signaled_at``: epoch seconds, None if the job was not asked to end.

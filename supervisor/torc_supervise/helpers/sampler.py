@@ -13,7 +13,8 @@ import os
 import selectors
 import socket
 import time
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from torc_supervise.helpers import messages
 from torc_supervise.posix import procfs
@@ -21,12 +22,11 @@ from torc_supervise.posix.clock import LONGEST_WAIT
 from torc_supervise.posix.subreaper import die_with_parent
 
 
-@dataclass(slots=True)
-class _Watched:
+class _Watched(Struct):
     job_id: int
     pid: int
     limit: int | None  # bytes
-    cpu_seconds: dict[int, float] = field(default_factory=dict)  # pid -> CPU time at the last look
+    cpu_seconds: dict[int, float] = {}  # pid -> CPU time at the last look
     looked_at: float = 0.0
 
 

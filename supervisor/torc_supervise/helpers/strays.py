@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from torc_supervise.machine import records as r
 from torc_supervise.machine.state import WorkflowState
@@ -22,8 +23,7 @@ from torc_supervise.workflow.model import JobId
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
-@dataclass(frozen=True, slots=True)
-class Stray:
+class Stray(Struct, frozen=True):
     """``group``: number of its process group, and of its session.  ``began``: seconds on our monotonic clock."""
 
     job_id: JobId

@@ -19,8 +19,9 @@ import signal
 import sys
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from torc_supervise.exitstatus import Exited, Usage
 from torc_supervise.helpers.hunt import Hunt, job_mark, marks

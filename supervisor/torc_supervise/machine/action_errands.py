@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from torc_supervise.machine import records as r
 from torc_supervise.machine.errands import Answer, Desk, Errand
@@ -30,18 +31,16 @@ _JOBS_WAIT_FOR = ("on_workflow_start", "on_worker_start")
 _LAST = ("on_workflow_complete", "on_worker_complete")
 
 
-@dataclass(frozen=True, slots=True)
-class CommandPlace:
+class CommandPlace(Struct, frozen=True):
     """Where commands run.  ``log`` is appended to; ``environment`` is added to the keeper's own."""
 
     directory: str
     log: str
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = {}
     open_files: int | None = None
 
 
-@dataclass(slots=True)
-class _Current:
+class _Current(Struct):
     """The commands that run.  Deadlines in monotonic seconds; ``ask_at`` is when they are asked to end."""
 
     chore_id: int

@@ -2,45 +2,40 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from torc_supervise.machine.events import Verified
 from torc_supervise.machine.phases import Outcome
 from torc_supervise.machine.status import StopReason
 
 
-@dataclass(frozen=True, slots=True)
-class SignalGroup:
+class SignalGroup(Struct, frozen=True, gc=False):
     """killpg(pgid, signum).  ESRCH is no news: only the reaper decides that something is dead."""
 
     pgid: int
     signum: int
 
 
-@dataclass(frozen=True, slots=True)
-class SignalLeader:
+class SignalLeader(Struct, frozen=True, gc=False):
     """kill(pid, signum) of the leader alone, for ``signal_scope: leader``."""
 
     pid: int
     signum: int
 
 
-@dataclass(frozen=True, slots=True)
-class Reap:
+class Reap(Struct, frozen=True, gc=False):
     """Collect the leader's zombie and report ``Reaped``.  Only asked for when the group is empty (P3)."""
 
     pid: int
 
 
-@dataclass(frozen=True, slots=True)
-class Verify:
+class Verify(Struct, frozen=True, gc=False):
     """Have the keeper look at the job's declared files and report ``Verified``."""
 
     outcome: Outcome
 
 
-@dataclass(frozen=True, slots=True)
-class NoteSignal:
+class NoteSignal(Struct, frozen=True, gc=False):
     """Record that the job was sent ``signum`` because of ``why``."""
 
     pgid: int
@@ -48,16 +43,14 @@ class NoteSignal:
     why: StopReason
 
 
-@dataclass(frozen=True, slots=True)
-class NoteLeftovers:
+class NoteLeftovers(Struct, frozen=True, gc=False):
     """Warn that ``members`` of the group outlived their leader, and ``escaped`` others outside of the group."""
 
     members: int
     escaped: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class RecordResult:
+class RecordResult(Struct, frozen=True, gc=False):
     """Record the one result of the attempt.  ``started`` is monotonic; ``verified`` is None where not looked."""
 
     outcome: Outcome
@@ -65,16 +58,14 @@ class RecordResult:
     verified: Verified | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RecordFailedStart:
+class RecordFailedStart(Struct, frozen=True, gc=False):
     """Record an attempt that could not be started, by the job's own fault."""
 
     errno: int
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class ReturnToReady:
+class ReturnToReady(Struct, frozen=True, gc=False):
     """No attempt was made; the job is ready as before, and the machine needs a pause."""
 
     errno: int

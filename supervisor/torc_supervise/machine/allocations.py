@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from enum import StrEnum
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from torc_supervise.machine import records as r
 
@@ -19,8 +21,7 @@ class AllocationState(StrEnum):
     GONE = "gone"  # Slurm does not know it any more, and no supervisor in it was heard of
 
 
-@dataclass(frozen=True, slots=True)
-class Allocation:
+class Allocation(Struct, frozen=True):
     """One batch job.  ``since``: UTC, of its last change.  ``submitted`` is None for one that we did not queue."""
 
     slurm_job_id: str

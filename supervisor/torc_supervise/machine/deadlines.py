@@ -10,7 +10,8 @@ DESIGN.md section 4 is the specification; docs/signals.md tells it to users.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from msgspec import Struct
+from msgspec.structs import replace
 
 from torc_supervise.machine.phases import NEVER, Policy
 from torc_supervise.machine.status import StopReason
@@ -23,8 +24,7 @@ SMALLEST_HEADROOM = 0.1
 """Share of a short allocation that stays headroom, when the headroom gives way to the grace."""
 
 
-@dataclass(frozen=True, slots=True)
-class WallTime:
+class WallTime(Struct, frozen=True):
     """The known end of the allocation, and how long before it SIGKILL goes out.
 
     ``grace_scale`` shortens every job's grace where the allocation is too short for them; 1.0 otherwise.

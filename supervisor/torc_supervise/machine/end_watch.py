@@ -8,7 +8,8 @@ time that the host was suspended.  So a wall clock that is set back or forth mov
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from torc_supervise.machine import deadlines
 from torc_supervise.machine import records as r
@@ -41,8 +42,7 @@ USUAL_KILL_WAIT = 30.0
 """Seconds between Slurm's SIGTERM and its SIGKILL where it does not say."""
 
 
-@dataclass(frozen=True, slots=True)
-class KnownEnd:
+class KnownEnd(Struct, frozen=True):
     """When Slurm ends the job: seconds since 1970, the same on the monotonic clock, and how far CLOCK_BOOTTIME was
     ahead of the latter at that moment (it grows by the time that the host is suspended)."""
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from torc_supervise.exitstatus import Exit, Usage
 from torc_supervise.machine.phases import NEVER
 from torc_supervise.machine.status import StopReason
 
 
-@dataclass(frozen=True, slots=True)
-class Spawned:
+class Spawned(Struct, frozen=True, gc=False):
     """There is a process, leader of its own session and group.  The deadlines are those of its time limits."""
 
     pgid: int
@@ -19,23 +18,20 @@ class Spawned:
     ask_kill_at: float = NEVER
 
 
-@dataclass(frozen=True, slots=True)
-class SpawnRefused:
+class SpawnRefused(Struct, frozen=True, gc=False):
     """The machine is full (EAGAIN, EMFILE, ENFILE, ENOMEM): try again later."""
 
     errno: int
 
 
-@dataclass(frozen=True, slots=True)
-class SpawnFailed:
+class SpawnFailed(Struct, frozen=True, gc=False):
     """It cannot be started, by its own fault."""
 
     errno: int
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class LeaderExited:
+class LeaderExited(Struct, frozen=True, gc=False):
     """The leader is a zombie that nobody has collected; ``members`` of its job are still alive, ``escaped`` of these
     outside of its group.
 
@@ -48,49 +44,42 @@ class LeaderExited:
     escaped: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class GroupChanged:
+class GroupChanged(Struct, frozen=True, gc=False):
     """The leader was gone before; now ``members`` of its job are alive, in its group or not."""
 
     members: int
 
 
-@dataclass(frozen=True, slots=True)
-class Reaped:
+class Reaped(Struct, frozen=True, gc=False):
     """The zombie was collected."""
 
     usage: Usage | None
 
 
-@dataclass(frozen=True, slots=True)
-class StopAsked:
+class StopAsked(Struct, frozen=True, gc=False):
     """End it: politely where it supports termination, until ``kill_at``."""
 
     why: StopReason
     kill_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class KillAsked:
+class KillAsked(Struct, frozen=True, gc=False):
     """End it at once."""
 
     why: StopReason
 
 
-@dataclass(frozen=True, slots=True)
-class CancelNoted:
+class CancelNoted(Struct, frozen=True, gc=False):
     """The workflow was canceled after a signal had asked for its end: that signal was the cancel."""
 
 
-@dataclass(frozen=True, slots=True)
-class LeavingAsked:
+class LeavingAsked(Struct, frozen=True, gc=False):
     """The supervisor wants to leave: waits that have no end get one, at ``give_up_at``."""
 
     give_up_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class EndMoved:
+class EndMoved(Struct, frozen=True, gc=False):
     """The end of the allocation is another one than was known.  The fields are what follows for a job of this phase.
 
     ``ask_at``, ``ask_why`` and ``grace`` count for a job that nobody has asked yet.
@@ -102,13 +91,11 @@ class EndMoved:
     grace: float
 
 
-@dataclass(frozen=True, slots=True)
-class ClockReached:
+class ClockReached(Struct, frozen=True, gc=False):
     """The clock may have passed a deadline of the phase."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verified:
+class Verified(Struct, frozen=True, gc=False):
     """The keeper looked at the declared files.
 
     ``missing``: names of output files that are not there.  ``seen``: name -> mtime in ns.  ``checkpoint_saved``:

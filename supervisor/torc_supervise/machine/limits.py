@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from signal import Signals
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from torc_supervise.machine import deadlines
 from torc_supervise.machine import phases as p
@@ -35,8 +37,7 @@ def execution_of_steps(execution: ExecutionConfig) -> ExecutionConfig:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """The rules of one run.  Constant, but for the end of the allocation: where that moves, others replace them."""
 
     execution: ExecutionConfig

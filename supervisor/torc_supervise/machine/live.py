@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from torc_supervise.machine import records as r
 
 
-@dataclass(frozen=True, slots=True)
-class LiveAttempt:
+class LiveAttempt(Struct, frozen=True, gc=False):
     """An attempt that was started and has no result yet.
 
     ``asked_at`` and ``asked_why`` are of the first signal that it was sent; its grace is counted from there, whoever
@@ -23,8 +22,7 @@ class LiveAttempt:
     last_signal: str | None = None  # its name
 
 
-@dataclass(frozen=True, slots=True)
-class SupervisorInfo:
+class SupervisorInfo(Struct, frozen=True, gc=False):
     """Who runs, or last ran, the workflow."""
 
     record: r.RunStarted

@@ -7,7 +7,8 @@ the keeper tries it again while slurmctld does not answer, for as long as there 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from torc_supervise.machine import records as r
 from torc_supervise.machine.errands import Answer, Desk, Errand
@@ -23,8 +24,7 @@ Told = Callable[[Desk, bool, str], None]
 """Whether an allocation is queued now, and in words."""
 
 
-@dataclass(frozen=True, slots=True)
-class BatchPlace:
+class BatchPlace(Struct, frozen=True):
     """What the next supervisor is told as this one was.  ``output``: absolute path of the output directory."""
 
     output: str
@@ -32,12 +32,11 @@ class BatchPlace:
     max_parallel_jobs: int | None = None
 
 
-@dataclass(slots=True)
-class _Request:
+class _Request(Struct):
     chore_id: int
     why: str
     give_up_at: float
-    told: list[Told] = field(default_factory=list)
+    told: list[Told] = []
 
 
 class NextAllocation(Errand):

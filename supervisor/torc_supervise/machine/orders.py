@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from torc_supervise.capacity import Placement
 from torc_supervise.machine import actions as a
@@ -15,8 +16,7 @@ from torc_supervise.machine.status import StopReason
 from torc_supervise.workflow.model import Job
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(Struct, frozen=True, gc=False):
     """Order: spawn this job and report Spawned, SpawnRefused or SpawnFailed."""
 
     job: Job
@@ -24,16 +24,14 @@ class Start:
     placement: Placement
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(Struct, frozen=True, gc=False):
     """Order: carry out an action for a job."""
 
     job_id: int
     action: a.SignalGroup | a.SignalLeader | a.Reap | a.Verify
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(Struct, frozen=True, gc=False):
     """Order: hand this record, already folded into the state, to the keeper.
 
     ``t`` and ``mono`` are the times it was folded with: the journal has to say the same.
@@ -44,15 +42,13 @@ class Write:
     mono: float
 
 
-@dataclass(frozen=True, slots=True)
-class Say:
+class Say(Struct, frozen=True, gc=False):
     """Order: one line on stderr for whoever watches."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Do:
+class Do(Struct, frozen=True, gc=False):
     """Order: have the keeper do something slow, and report what it came to.
 
     ``once``: not to be done again by the next keeper if this one dies over it.
@@ -64,8 +60,7 @@ class Do:
     once: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class NewEnd:
+class NewEnd(Struct, frozen=True, gc=False):
     """Order: the end of the allocation has moved; whoever reckons with it has to know."""
 
     wall: WallTime
@@ -74,8 +69,7 @@ class NewEnd:
 Orders = list[Start | Order | Write | Say | Do | NewEnd]
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(Struct, frozen=True, gc=False):
     """The run was asked to end."""
 
     why: StopReason
@@ -83,8 +77,7 @@ class Ending:
     hurried: bool = False  # a second interrupt killed everything
 
 
-@dataclass(frozen=True, slots=True)
-class Tally:
+class Tally(Struct, frozen=True, gc=False):
     """What the jobs are about when a run begins to end.  ``seconds``: until the last of them gets SIGKILL."""
 
     asked: int

@@ -6,7 +6,7 @@ seconds on the monotonic clock.  docs/states.md is generated from the tables in 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from torc_supervise.exitstatus import Exit, Usage
 from torc_supervise.machine.status import StopReason
@@ -14,8 +14,7 @@ from torc_supervise.machine.status import StopReason
 NEVER = float("inf")
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(Struct, frozen=True, gc=False):
     """How this job is to be ended; resolved from job and workflow when it starts.
 
     ``grace`` is the time between the termination signal and SIGKILL where nothing shortens it; ``grace_stated``
@@ -30,15 +29,13 @@ class Policy:
     verify: bool = False  # has output files or a checkpoint to look at when it has ended
 
 
-@dataclass(frozen=True, slots=True)
-class Starting:
+class Starting(Struct, frozen=True, gc=False):
     """Handed to spawn; nobody knows yet whether there will be a process."""
 
     policy: Policy
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
+class Running(Struct, frozen=True, gc=False):
     """The leader is alive.  At ``ask_at`` we ask it to end because of ``ask_why``."""
 
     policy: Policy
@@ -49,8 +46,7 @@ class Running:
     ask_kill_at: float = NEVER
 
 
-@dataclass(frozen=True, slots=True)
-class Terminating:
+class Terminating(Struct, frozen=True, gc=False):
     """The termination signal was sent at ``asked``; SIGKILL follows at ``kill_at``.
 
     ``exit`` is known once the leader is gone; the grace goes on for the rest of its group (P4).
@@ -66,8 +62,7 @@ class Terminating:
     leftovers: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Killing:
+class Killing(Struct, frozen=True, gc=False):
     """SIGKILL was sent, once.  What is still there at ``give_up_at`` is recorded as unkillable (P12)."""
 
     policy: Policy
@@ -79,8 +74,7 @@ class Killing:
     leftovers: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Lingering:
+class Lingering(Struct, frozen=True, gc=False):
     """The leader exited by itself and left members of its group behind; they were asked to end.
 
     At ``kill_at`` they get SIGKILL, after which ``kill_at`` is NEVER and ``give_up_at`` counts.
@@ -95,8 +89,7 @@ class Lingering:
     give_up_at: float = NEVER
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True, gc=False):
     """What an attempt came to, before the files it declares were looked at."""
 
     exit: Exit | None
@@ -108,8 +101,7 @@ class Outcome:
     usage: Usage | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Reaping:
+class Reaping(Struct, frozen=True, gc=False):
     """The group is empty; the leader's zombie is being collected."""
 
     policy: Policy
@@ -117,8 +109,7 @@ class Reaping:
     outcome: Outcome
 
 
-@dataclass(frozen=True, slots=True)
-class Verifying:
+class Verifying(Struct, frozen=True, gc=False):
     """Nothing of it runs any more; the keeper looks at its output files or its checkpoint.
 
     At ``give_up_at`` the result is recorded without an answer; that is soon where the supervisor wants to leave.
@@ -129,21 +120,18 @@ class Verifying:
     give_up_at: float = NEVER
 
 
-@dataclass(frozen=True, slots=True)
-class Abandoned:
+class Abandoned(Struct, frozen=True, gc=False):
     """Recorded as unkillable.  Should it die after all, its zombie is collected and nothing more is said."""
 
     pgid: int
     leader_gone: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(Struct, frozen=True, gc=False):
     """Over, with its result recorded."""
 
 
-@dataclass(frozen=True, slots=True)
-class PutBack:
+class PutBack(Struct, frozen=True, gc=False):
     """The machine was full; no process was made and no attempt was counted (P11)."""
 
 

@@ -10,14 +10,14 @@ so what the program knows and what it wrote cannot differ.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, ClassVar
+
+from msgspec import Struct
 
 SCHEMA_VERSION = 1
 
 
-@dataclass(frozen=True, slots=True)
-class WorkflowCreated:
+class WorkflowCreated(Struct, frozen=True, gc=False):
     """First line of every journal.  ``workflow`` is ``Workflow.to_dict()``; ``files_seen`` name -> mtime in ns.
 
     ``directory``: where it was submitted; relative paths of the workflow start there.
@@ -32,16 +32,14 @@ class WorkflowCreated:
     directory: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class WorkflowUpdated:
+class WorkflowUpdated(Struct, frozen=True, gc=False):
     """The specification was replaced; jobs keep the status of the job with the same name."""
 
     event: ClassVar[str] = "workflow_updated"
     workflow: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class RunStarted:
+class RunStarted(Struct, frozen=True, gc=False):
     """A supervisor took the workflow up.  ``boot_offset``: CLOCK_BOOTTIME minus CLOCK_MONOTONIC, seconds."""
 
     event: ClassVar[str] = "run_started"
@@ -65,8 +63,7 @@ class RunStarted:
     cgroup: str | None = None  # directory with a cgroup for each job, where we could make one
 
 
-@dataclass(frozen=True, slots=True)
-class JobStarted:
+class JobStarted(Struct, frozen=True, gc=False):
     event: ClassVar[str] = "job_started"
     run_id: int
     job_id: int
@@ -79,8 +76,7 @@ class JobStarted:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class JobSignaled:
+class JobSignaled(Struct, frozen=True, gc=False):
     """A job was sent its termination signal or SIGKILL.  ``why`` is a StopReason."""
 
     event: ClassVar[str] = "job_signaled"
@@ -92,8 +88,7 @@ class JobSignaled:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class JobEnded:
+class JobEnded(Struct, frozen=True, gc=False):
     """The one result of an attempt.  Seconds are monotonic differences; rusage covers what the leader waited for.
 
     ``return_code`` is the exit code, 128+n for death by signal n, or the configured code where a limit ended it;
@@ -127,8 +122,7 @@ class JobEnded:
     error: str | None = None  # why it could not be started
 
 
-@dataclass(frozen=True, slots=True)
-class JobsCanceled:
+class JobsCanceled(Struct, frozen=True, gc=False):
     """Announces dependents that will not run.  Readers derive the same from the ``job_ended`` before it."""
 
     event: ClassVar[str] = "jobs_canceled"
@@ -137,16 +131,14 @@ class JobsCanceled:
     job_ids: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class SignalReceived:
+class SignalReceived(Struct, frozen=True, gc=False):
     event: ClassVar[str] = "signal_received"
     run_id: int
     signal: str
     count: int | None = None  # how often it was seen since the last such record, where that is more than once
 
 
-@dataclass(frozen=True, slots=True)
-class TerminationStarted:
+class TerminationStarted(Struct, frozen=True, gc=False):
     """From here on nothing new starts.  ``asked``: jobs told to save; ``killed``: jobs that cannot."""
 
     event: ClassVar[str] = "termination_started"
@@ -158,14 +150,12 @@ class TerminationStarted:
     wait_seconds: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class WorkflowCanceled:
+class WorkflowCanceled(Struct, frozen=True, gc=False):
     event: ClassVar[str] = "workflow_canceled"
     run_id: int
 
 
-@dataclass(frozen=True, slots=True)
-class Warned:
+class Warned(Struct, frozen=True, gc=False):
     """Something a person should know.  ``code`` is stable (docs/events.md), ``message`` is for reading."""
 
     event: ClassVar[str] = "warning"
@@ -175,16 +165,14 @@ class Warned:
     job_id: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RunEnded:
+class RunEnded(Struct, frozen=True, gc=False):
     event: ClassVar[str] = "run_ended"
     run_id: int
     state: str
     exit_code: int | None = None  # None: the supervisor was killed, and somebody else ended its run
 
 
-@dataclass(frozen=True, slots=True)
-class Reinitialized:
+class Reinitialized(Struct, frozen=True, gc=False):
     """A new run begins.  ``reset``: job id (as text, JSON keys are) -> why it has to run again."""
 
     event: ClassVar[str] = "workflow_reinitialized"
@@ -193,16 +181,14 @@ class Reinitialized:
     files_seen: dict[str, int] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StatusReset:
+class StatusReset(Struct, frozen=True, gc=False):
     """These jobs were put back to ``uninitialized``."""
 
     event: ClassVar[str] = "status_reset"
     job_ids: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class EndChanged:
+class EndChanged(Struct, frozen=True, gc=False):
     """The end of the allocation is another one than was known: found out late, or changed by somebody."""
 
     event: ClassVar[str] = "end_changed"
@@ -210,8 +196,7 @@ class EndChanged:
     end_time: str | None = None  # UTC; None: there is no limit any more
 
 
-@dataclass(frozen=True, slots=True)
-class AllocationSubmitted:
+class AllocationSubmitted(Struct, frozen=True, gc=False):
     """A batch job for this workflow was queued.  ``why``: submit, action or auto_resubmit."""
 
     event: ClassVar[str] = "allocation_submitted"
@@ -226,8 +211,7 @@ class AllocationSubmitted:
     cluster: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class AllocationEnded:
+class AllocationEnded(Struct, frozen=True, gc=False):
     """A queued batch job will not run, or one that ran is known to be gone.  ``how``: canceled, gone, finished."""
 
     event: ClassVar[str] = "allocation_ended"
@@ -236,8 +220,7 @@ class AllocationEnded:
     message: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ActionTaken:
+class ActionTaken(Struct, frozen=True, gc=False):
     """An entry of ``actions`` was carried out, or failed.  ``action``: its position, from 0."""
 
     event: ClassVar[str] = "action_taken"

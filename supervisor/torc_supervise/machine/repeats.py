@@ -7,15 +7,14 @@ nothing that arrived is left out.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from torc_supervise.machine.phases import NEVER
 
 QUIET_AFTER = 1.0  # seconds
 
 
-@dataclass(slots=True)
-class _Kind:
+class _Kind(Struct):
     last: float  # when its last record was written
     more: int = 0  # seen since then
 

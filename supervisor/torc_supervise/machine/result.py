@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from signal import SIGKILL, Signals
+
+from msgspec import Struct
 
 from torc_supervise.exitstatus import Exit, Exited
 from torc_supervise.machine.events import Verified
@@ -27,16 +28,14 @@ _STATUS_WHEN_ASKED = {
 STEP_LOST_TEXT = "Slurm ended its job step or gave it none; what srun said is in its stderr file"
 
 
-@dataclass(frozen=True, slots=True)
-class ReturnCodes:
+class ReturnCodes(Struct, frozen=True):
     """The codes that stand for a limit instead of 128 + SIGKILL (``execution_config``)."""
 
     timeout: int = 152
     oom: int = 137
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptKey:
+class AttemptKey(Struct, frozen=True):
     """Which attempt a result belongs to, and when it started (UTC, for people)."""
 
     run_id: int

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from msgspec import Struct
+from msgspec.structs import replace
 
 from torc_supervise.machine.records import JobEnded
 from torc_supervise.workflow.model import JobId
 
 
-@dataclass(slots=True)
-class _Sums:
+class _Sums(Struct):
     count: int = 0
     memory: int = 0
     peak_memory: int = 0

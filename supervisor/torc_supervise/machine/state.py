@@ -7,8 +7,9 @@ amount of work per record, plus one step per edge of the dependency graph over a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from torc_supervise.machine import records as r
 from torc_supervise.machine import triggers

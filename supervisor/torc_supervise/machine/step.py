@@ -8,9 +8,10 @@ forgotten and that docs/states.md says the same.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from signal import SIGCONT, SIGKILL
 from typing import Any
+
+from msgspec.structs import replace
 
 from torc_supervise.exitstatus import Exited
 from torc_supervise.machine import actions as a

@@ -8,8 +8,9 @@ into it at the moment it issues it, so the live state is the state that a reader
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from signal import SIGINT
+
+from msgspec.structs import replace
 
 from torc_supervise.capacity import Placement
 from torc_supervise.exitstatus import Exit, Usage
@@ -59,8 +60,7 @@ class Supervision:
         self._scheduler = scheduler
         self._limits = Limits(state.workflow.execution, wall or WallTime())
         self._books = Books(state, self._written)
-        self.samples = self._books.samples
-        self.take_orders = self._books.take_orders
+        self.samples, self.take_orders = self._books.samples, self._books.take_orders
         self.write, self.say, self.warn = self._books.write, self._books.say, self._books.warn
         self._errands = Errands(errands)
         self._table = ProcessTable()

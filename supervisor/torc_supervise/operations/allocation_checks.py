@@ -6,7 +6,9 @@ Queueing for a day to be told so by the supervisor is what this avoids.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from torc_supervise.capacity import gib
 from torc_supervise.errors import TorcError
@@ -23,16 +25,14 @@ from torc_supervise.workflow.signals import parse_signal_spec
 NAMED = 10  # jobs in one message
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """``is_error``: nothing may be queued because of it."""
 
     message: str
     is_error: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """One kind of allocation that a workflow asks for, with the jobs that run in it."""
 
     scheduler: SlurmScheduler

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from torc_supervise.errors import TorcError, UsageError
 from torc_supervise.operations.allocation_checks import (
@@ -27,8 +28,7 @@ from torc_supervise.workflow.schedulers import (
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True, slots=True)
-class SubmitOptions:
+class SubmitOptions(Struct, frozen=True):
     """What the command line says.
 
     ``scheduler``: the slurm_schedulers entry to use instead of what the actions say.  ``auto_resubmit``: how many
@@ -41,8 +41,7 @@ class SubmitOptions:
     force: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """One allocation to ask for."""
 
     scheduler: SlurmScheduler

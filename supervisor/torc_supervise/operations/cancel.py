@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from torc_supervise.errors import TorcError, WorkflowBusy
 from torc_supervise.machine.records import AllocationEnded, Record, WorkflowCanceled
@@ -27,8 +28,7 @@ LOOKS_WITHIN = 30
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Canceled:
+class Canceled(Struct, frozen=True):
     """``asked``: a live supervisor was asked and ends ``running`` jobs; otherwise nothing was running.
 
     ``through``: how it was asked: "control" (its socket on this host), "slurm" (a signal to its allocation), or "file"

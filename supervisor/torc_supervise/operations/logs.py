@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import select
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from msgspec import Struct
 
 from torc_supervise.errors import TorcError
 from torc_supervise.operations.lookup import look_up, unreadable
@@ -20,8 +20,7 @@ LOOK_EVERY = 0.5
 _CHUNK = 1 << 16
 
 
-@dataclass(frozen=True, slots=True)
-class LogFile:
+class LogFile(Struct, frozen=True):
     """One file of one job.  ``stream``: "stdout", "stderr", or "output" where both go to one file.
 
     ``job_id`` is 0 for the batch output of an allocation.
@@ -33,8 +32,7 @@ class LogFile:
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class Logs:
+class Logs(Struct, frozen=True):
     """The files there are, and whether nothing will be added to them, nor to their number.
 
     ``batch``: Slurm job id of the newest allocation, whose batch script has printed something else.

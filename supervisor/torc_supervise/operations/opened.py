@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import TracebackType
+
+from msgspec import Struct
 
 from torc_supervise.errors import TorcError, WorkflowBusy
 from torc_supervise.helpers import strays
@@ -25,8 +26,7 @@ from torc_supervise.workflow.model import Workflow
 Say = Callable[[str], None]
 
 
-@dataclass(slots=True)
-class OpenWorkflow:
+class OpenWorkflow(Struct):
     """A workflow that this process alone may write.  Use as a context manager: leaving releases the lock."""
 
     files: WorkflowFiles

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from torc_supervise import __version__
 from torc_supervise.errors import TorcError, WorkflowBusy
@@ -24,14 +26,13 @@ MTIME_TOLERANCE_NS = 10_000_000  # as Torc: file servers round
 _DONE = (Status.COMPLETED, Status.FAILED, Status.CANCELED)
 
 
-@dataclass(frozen=True, slots=True)
-class ReinitializePlan:
+class ReinitializePlan(Struct, frozen=True):
     """What would be done.  ``reset``: job id -> reason, in id order; ``missing_inputs``: (name, path)."""
 
     run_id: int
     reset: dict[JobId, str]
     missing_inputs: tuple[tuple[str, str], ...]
-    files_seen: dict[str, int] = field(default_factory=dict)
+    files_seen: dict[str, int] = {}
     updated: Workflow | None = None
 
 

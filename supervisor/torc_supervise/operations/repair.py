@@ -6,7 +6,8 @@ import itertools
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from torc_supervise.errors import JournalError, TorcError
 from torc_supervise.machine.records import Warned
@@ -19,8 +20,7 @@ from torc_supervise.store.salvage import Damage, Salvaged
 SAID_IN_WARNING = 3  # damages that the warning in the journal names
 
 
-@dataclass(frozen=True, slots=True)
-class Repaired:
+class Repaired(Struct, frozen=True):
     """``copy``: path of the damaged file, None where nothing was wrong.  ``kept``: records that were readable."""
 
     workflow_id: int

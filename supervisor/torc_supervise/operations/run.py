@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import dataclasses
 import gc
 import os
 import time
-from dataclasses import dataclass
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from torc_supervise.environment import RunEnvironment
 from torc_supervise.errors import EXIT_FAILED, EXIT_OK, EXIT_OURS, EXIT_RESUME, TorcError
@@ -58,8 +59,7 @@ EXIT_CODES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class RunReport:
+class RunReport(Struct, frozen=True):
     """What became of it.  ``unconfirmed``: records that the keeper had not written when we had to leave.
 
     ``slurm_job_id``: of the allocation that it ran in, if there was one.
@@ -87,7 +87,7 @@ def run(opened: OpenWorkflow, options: RunOptions, machine: Machine, say: Say) -
     state, now = opened.state, clock.monotonic()
     if machine.steps is not None:
         execution = execution_of_steps(state.workflow.execution)
-        state.workflow = dataclasses.replace(state.workflow, execution=execution)
+        state.workflow = replace(state.workflow, execution=execution)
     elif machine.allocation is not None:
         warn_of_other_nodes(machine.allocation, say)
     wall = wall_time(state.workflow, now, machine.end(now, options.time_limit), say)

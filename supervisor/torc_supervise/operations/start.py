@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from torc_supervise.errors import EXIT_OK
 from torc_supervise.machine import records as r
@@ -27,8 +28,7 @@ from torc_supervise.workflow.schedulers import runs_in
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(Struct, frozen=True):
     """What a run came to, and what had to be reset before it."""
 
     report: RunReport

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import sys
+
+from msgspec.structs import replace
 
 from torc_supervise.capacity import Capacity
 from torc_supervise.errors import TorcError
@@ -39,7 +40,7 @@ def place_jobs(machine: Machine, workflow: Workflow, options: RunOptions, say: S
     if workflow.resource_monitor.enabled:
         say("warning: resource_monitor sees nothing in mode slurm: job steps run on other nodes")
     nodes = tuple(
-        dataclasses.replace(
+        replace(
             node,
             num_cpus=options.num_cpus if options.num_cpus is not None else node.num_cpus,
             memory_bytes=options.memory_bytes if options.memory_bytes is not None else node.memory_bytes,
@@ -56,7 +57,7 @@ def place_jobs(machine: Machine, workflow: Workflow, options: RunOptions, say: S
         bool(workflow.execution.slurm.get("enable_cpu_bind")),
     )
     capacity = Capacity.of_nodes(nodes, options.max_parallel_jobs)
-    return dataclasses.replace(machine, capacity=capacity, gpu_names=(), steps=setup)
+    return replace(machine, capacity=capacity, gpu_names=(), steps=setup)
 
 
 def mode_of(execution: ExecutionConfig, allocation: Allocation | None, say: Say) -> str:

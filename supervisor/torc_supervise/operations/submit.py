@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import partial
+
+from msgspec import Struct
 
 from torc_supervise.errors import WorkflowBusy
 from torc_supervise.machine import records as r
@@ -37,8 +38,7 @@ from torc_supervise.store.layout import WorkflowFiles
 from torc_supervise.workflow.model import Job, Workflow
 
 
-@dataclass(frozen=True, slots=True)
-class SubmittedAllocation:
+class SubmittedAllocation(Struct, frozen=True):
     """One batch job.  Paths are absolute; ``adopted``: an earlier submission queued it and could not note it down."""
 
     slurm_job_id: str
@@ -50,15 +50,14 @@ class SubmittedAllocation:
     adopted: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Submitted:
+class Submitted(Struct, frozen=True):
     """What was done.  No ``allocations`` where nothing is left to run; ``reset``: job name -> why it runs again."""
 
     workflow_id: int
     name: str
     created: bool
     allocations: tuple[SubmittedAllocation, ...] = ()
-    reset: dict[str, str] = field(default_factory=dict)
+    reset: dict[str, str] = {}
 
 
 def submit_new(workflow: Workflow, output: str, options: SubmitOptions, say: Say) -> Submitted:

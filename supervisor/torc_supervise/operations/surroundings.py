@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from torc_supervise.machine.end_watch import KnownEnd
 from torc_supervise.machine.phases import NEVER
@@ -19,8 +20,7 @@ from torc_supervise.workflow.signals import SignalSpec, parse_signal_spec
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True, slots=True)
-class RunOptions:
+class RunOptions(Struct, frozen=True):
     """What the command line says about this run.
 
     ``memory_bytes``, ``num_cpus``, ``num_gpus``: None for what the machine, or the allocation, has.  ``time_limit``:
@@ -49,8 +49,7 @@ class RunOptions:
             return None
 
 
-@dataclass(frozen=True, slots=True)
-class Term:
+class Term(Struct, frozen=True):
     """What is known of the end of an allocation when a run begins.
 
     ``end``: None where there is none, or where nobody knows it yet.  ``asked``: Slurm said so itself, just now.
@@ -62,8 +61,7 @@ class Term:
     kill_wait: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Machine:
+class Machine(Struct, frozen=True):
     """What there is for jobs.  ``gpu_names``: entries for CUDA_VISIBLE_DEVICES by GPU index.
 
     ``steps``: jobs are job steps on the nodes of the allocation, None where they are processes of this host.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from torc_supervise.errors import TorcError
 from torc_supervise.machine.records import AllocationEnded
@@ -20,8 +21,7 @@ from torc_supervise.store.lock import read_owner
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True, slots=True)
-class LostJob:
+class LostJob(Struct, frozen=True):
     """A job that ran when its supervisor vanished.  ``slurm_job_id``: of the allocation it was in, if any."""
 
     job_id: int
@@ -30,8 +30,7 @@ class LostJob:
     slurm_job_id: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Synced:
+class Synced(Struct, frozen=True):
     """What was recorded, or would be.
 
     ``over``: Slurm job id -> what Slurm says of it, of allocations that were on record as queued or running and are not

@@ -7,9 +7,10 @@ and only where something is on record that is not known to be over.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct
 
 from torc_supervise.posix import clock
 from torc_supervise.slurm.commands import SlurmError
@@ -32,14 +33,13 @@ _OPEN = ("queued", "running")
 _WORK_LEFT = ("ready", "terminated")
 
 
-@dataclass(frozen=True, slots=True)
-class Whereabouts:
+class Whereabouts(Struct, frozen=True):
     """``jobs``: by id, of those that were asked for and that Slurm knows.  ``problem``: why it was not asked, or said
     nothing; nothing is known then.
     """
 
     asked: tuple[str, ...]
-    jobs: dict[str, SlurmJob] = field(default_factory=dict)
+    jobs: dict[str, SlurmJob] = {}
     problem: str | None = None
 
     @property

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 PREFIX = "torc-"
 
 
-@dataclass(frozen=True, slots=True)
-class RunCgroup:
+class RunCgroup(Struct, frozen=True):
     """``directory``: where it is mounted.  ``path``: as /proc/PID/cgroup names it."""
 
     directory: str
@@ -33,8 +33,7 @@ class RunCgroup:
         remove(self.directory)
 
 
-@dataclass(frozen=True, slots=True)
-class JobCgroup:
+class JobCgroup(Struct, frozen=True):
     directory: str
     path: str
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from torc_supervise.posix import host, procfs
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(Struct, frozen=True):
     """``start_ticks``: clock ticks between boot and the start of the process (/proc/PID/stat, field 22)."""
 
     host: str

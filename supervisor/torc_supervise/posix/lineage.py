@@ -16,8 +16,9 @@ A process is known by pid and start time together: no number is mistaken for the
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from signal import SIGKILL
+
+from msgspec import Struct
 
 from torc_supervise.posix import cgroups, clock, marks, procfs
 from torc_supervise.posix.marks import Mark
@@ -33,8 +34,7 @@ class UnknownYetError(Exception):
     """Whose a process is cannot be told now.  Ask again soon."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Leader:
+class _Leader(Struct, frozen=True):
     mark: Mark | None
     cgroup: str | None
     since: int  # clock ticks since boot, no later than its start

@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from torc_supervise.posix import procfs
 from torc_supervise.posix.procfs import ProcessStat
@@ -26,8 +27,7 @@ EXECS = 20
 """Looks in a row at a process that is just calling exec and shows no environment meanwhile."""
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(Struct, frozen=True):
     """Values of the variables, as text."""
 
     nonce: str

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 DEAD_STATES = "ZXx"
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessStat:
+class ProcessStat(Struct, frozen=True):
     """What /proc/PID/stat says (proc_pid_stat(5)).  ``start_ticks`` are clock ticks since boot.
 
     ``threads``: a process whose main thread has ended shows as a zombie while its other threads go on.

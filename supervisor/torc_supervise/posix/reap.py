@@ -18,7 +18,8 @@ import contextlib
 import os
 import resource
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from torc_supervise.exitstatus import Exit, Exited, Signaled, Usage
 from torc_supervise.posix import procfs
@@ -38,8 +39,7 @@ MOST_LOOKS = 100
 _PEEK = os.WEXITED | os.WNOWAIT | os.WNOHANG
 
 
-@dataclass(slots=True)
-class Sweep:
+class Sweep(Struct):
     """What one sweep found.
 
     ``exited``: leaders that are newly dead, and how they ended (None: see ``posix.steps``).  ``members``: for every
@@ -48,11 +48,11 @@ class Sweep:
     members that are not our children, whose death the kernel will not tell us: watch them by pidfd.
     """
 
-    exited: list[tuple[int, Exit | None]] = field(default_factory=list)
-    members: dict[int, list[int]] = field(default_factory=dict)
-    helpers: list[tuple[int, Exit]] = field(default_factory=list)
+    exited: list[tuple[int, Exit | None]] = []
+    members: dict[int, list[int]] = {}
+    helpers: list[tuple[int, Exit]] = []
     strangers: set[int] = field(default_factory=set)
-    escaped: dict[int, list[int]] = field(default_factory=dict)
+    escaped: dict[int, list[int]] = {}
 
     def num_escaped(self, leader: int) -> int:
         return len(self.escaped.get(leader, ()))

@@ -13,7 +13,8 @@ import secrets
 import shlex
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from torc_supervise.errors import TorcError
 from torc_supervise.slurm.options import AllocationOptions, allocation_options
@@ -27,8 +28,7 @@ _NAME_SHOWN = 40  # characters of the workflow's name in the job's
 _MARK = "# torc-supervise: "
 
 
-@dataclass(frozen=True, slots=True)
-class RunSettings:
+class RunSettings(Struct, frozen=True):
     """What the supervisor in the allocation is told, beside the workflow's id."""
 
     auto_resubmit: int = 0
@@ -36,8 +36,7 @@ class RunSettings:
     force: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class BatchScript:
+class BatchScript(Struct, frozen=True):
     """A script that is to be submitted.  ``name``: of the Slurm job, unique to this script."""
 
     path: str
@@ -48,8 +47,7 @@ class BatchScript:
     settings: RunSettings
 
 
-@dataclass(frozen=True, slots=True)
-class ScriptFacts:
+class ScriptFacts(Struct, frozen=True):
     """What an existing script says about itself."""
 
     path: str

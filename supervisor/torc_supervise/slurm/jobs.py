@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from torc_supervise.slurm.commands import ANSWER_WITHIN, SlurmRefused, run
 
@@ -20,8 +21,7 @@ _FORMAT = "%A|%T|%r|%e|%S|%V|%N|%P|%E|%j"
 _NOTHING = ("", "N/A", "n/a", "NONE", "None", "(null)", "Unknown", "UNLIMITED", "NOT_SET")
 
 
-@dataclass(frozen=True, slots=True)
-class SlurmJob:
+class SlurmJob(Struct, frozen=True):
     """One job.  Times are seconds since 1970, None where Slurm does not know or the job has no limit."""
 
     job_id: str

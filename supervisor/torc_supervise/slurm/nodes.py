@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from torc_supervise.capacity import Node
 from torc_supervise.slurm.commands import SlurmError, run
@@ -15,8 +16,7 @@ _GROUP = re.compile(r"\bNodes=(\S+) CPU_IDs=(\S+) Mem=(\d+)(?: GRES=(\S*))?")
 _GPUS = re.compile(r"(?:^|,)gpu(?::[^:,()]+)?:(\d+)")
 
 
-@dataclass(frozen=True, slots=True)
-class NodesFound:
+class NodesFound(Struct, frozen=True):
     """``counts_memory``: Slurm gives out memory of this allocation.  ``trouble``: why Slurm could not be asked."""
 
     nodes: tuple[Node, ...]

@@ -7,8 +7,9 @@ memory or GPUs, as much is asked for as the largest job needs: what Slurm gives 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from torc_supervise.workflow.model import Job, Workflow
 from torc_supervise.workflow.sbatch import SbatchOption, long_name, parse_options
@@ -61,8 +62,7 @@ _ORDER = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class AllocationOptions:
+class AllocationOptions(Struct, frozen=True):
     """sbatch's options in the order of the script; those in ``implied`` nobody wrote, they follow from the jobs."""
 
     options: tuple[SbatchOption, ...]

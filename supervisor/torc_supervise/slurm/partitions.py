@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from torc_supervise.slurm.commands import run
 from torc_supervise.workflow.walltime import parse_walltime
@@ -11,8 +11,7 @@ QUICKLY = 5.0
 """Seconds for sinfo to answer: it is asked for advice only, and a submission must not wait for that."""
 
 
-@dataclass(frozen=True, slots=True)
-class Partition:
+class Partition(Struct, frozen=True):
     """``limit``: longest wall time in seconds, None if there is none."""
 
     name: str

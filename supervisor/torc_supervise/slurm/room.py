@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from torc_supervise.slurm.options import AllocationOptions
 from torc_supervise.workflow.walltime import parse_walltime
@@ -18,8 +19,7 @@ _SIZE = re.compile(r"(\d+)([KMGT]?)B?", re.ASCII | re.IGNORECASE)
 _GPU = re.compile(r"(?:gres[:/])?gpu(?:[:/][^:=,()]+)*?(?:[:=](\d+))?(?:\([^)]*\))?", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Room:
+class Room(Struct, frozen=True):
     """Amounts per node, and seconds of wall time; None where the options do not tell."""
 
     nodes: int | None

@@ -6,8 +6,9 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from torc_supervise.slurm.hostlist import compress
 from torc_supervise.workflow.model import Job
@@ -39,8 +40,7 @@ _LAYOUT = frozenset(
 _BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from torc_supervise.helpers.task import main; main()"
 
 
-@dataclass(frozen=True, slots=True)
-class StepSetup:
+class StepSetup(Struct, frozen=True):
     """What is the same for all steps of a run.
 
     ``srun``, ``python``, ``directory``: absolute paths; the interpreter and this package must be at the same place on

@@ -11,7 +11,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from torc_supervise.slurm import jobs
 from torc_supervise.slurm.batch import BatchScript
@@ -45,8 +46,7 @@ _NEVER = ("SBATCH_JOB_NAME", "SBATCH_ARRAY_INX", "SBATCH_WAIT")
 _SLURM_SETTINGS = ("SLURM_CONF", "SLURM_JWT", "SLURM_CLUSTERS", "SLURM_TIME_FORMAT", "SLURM_EXIT_ERROR")
 
 
-@dataclass(frozen=True, slots=True)
-class Queued:
+class Queued(Struct, frozen=True):
     """What sbatch answered.  ``cluster`` is None where it named none."""
 
     slurm_job_id: str

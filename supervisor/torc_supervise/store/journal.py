@@ -9,7 +9,8 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from torc_supervise.errors import JournalError
 from torc_supervise.machine.records import SCHEMA_VERSION, Record, WorkflowCreated
@@ -18,8 +19,7 @@ from torc_supervise.store.records import decode, encode
 from torc_supervise.workflow.model import Workflow
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """A record with its number and its times."""
 
     seq: int

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from torc_supervise.errors import TorcError, WorkflowNotFound
 
 DEFAULT_OUTPUT_DIRECTORY = "torc_output"
 
 
-@dataclass(frozen=True, slots=True)
-class WorkflowFiles:
+class WorkflowFiles(Struct, frozen=True):
     """The files of one workflow."""
 
     output: str  # absolute path of the output directory

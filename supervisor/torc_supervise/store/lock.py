@@ -14,15 +14,15 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
 
 import orjson
+from msgspec import Struct
+from msgspec.structs import asdict, replace
 
 from torc_supervise.errors import WorkflowBusy
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
+class Owner(Struct, frozen=True):
     """Who holds a workflow, until supervisor and keeper are gone.
 
     ``start_ticks`` is field 22 of /proc/PID/stat: pid and start time together name a process.  ``nonce``: what a run
@@ -193,7 +193,7 @@ def _read_at_once(path: str) -> bytes | None:
 def _parse(text: bytes) -> Owner | None:
     try:
         data = orjson.loads(text)
-        return Owner(**{name: data[name] for name in Owner.__dataclass_fields__ if name in data})
+        return Owner(**{name: data[name] for name in Owner.__struct_fields__ if name in data})
     except (orjson.JSONDecodeError, TypeError):
         return None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, fields
 from typing import Any
 
 import orjson
@@ -10,11 +9,10 @@ import orjson
 from torc_supervise.errors import JournalError
 from torc_supervise.machine.records import RECORD_TYPES, Record
 
-_FIELDS: dict[type[Record], tuple[str, ...]] = {
-    cls: tuple(f.name for f in fields(cls)) for cls in RECORD_TYPES.values()
-}
+_FIELDS: dict[type[Record], tuple[str, ...]] = {cls: cls.__struct_fields__ for cls in RECORD_TYPES.values()}
 _REQUIRED: dict[type[Record], frozenset[str]] = {
-    cls: frozenset(f.name for f in fields(cls) if f.default is MISSING) for cls in RECORD_TYPES.values()
+    cls: frozenset(cls.__struct_fields__[: -len(cls.__struct_defaults__) or None])
+    for cls in RECORD_TYPES.values()
 }
 _TUPLES = ("job_ids", "gpus", "missing_outputs", "nodes")
 _PLAIN: dict[str, tuple[type, ...]] = {
@@ -34,7 +32,8 @@ def _types_of(annotation: str) -> tuple[type, ...]:
 
 
 _TYPES: dict[str, dict[str, tuple[type, ...]]] = {
-    event: {f.name: _types_of(str(f.type)) for f in fields(cls)} for event, cls in RECORD_TYPES.items()
+    event: {name: _types_of(cls.__annotations__[name]) for name in cls.__struct_fields__}
+    for event, cls in RECORD_TYPES.items()
 }
 
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 import os
 import secrets
 import stat
-from dataclasses import asdict, dataclass
 
 import orjson
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from torc_supervise.store.layout import WorkflowFiles
 from torc_supervise.store.lock import Owner
@@ -20,8 +21,7 @@ from torc_supervise.store.lock import Owner
 LARGEST = 1 << 16  # bytes
 
 
-@dataclass(frozen=True, slots=True)
-class CancelRequest:
+class CancelRequest(Struct, frozen=True):
     """``lock``: nonce of the lock whose holder is meant, None for the supervisor that starts in ``slurm_job_id``.
 
     ``allocations``: Slurm job ids of queued allocations that the asker has canceled, for the records.
@@ -86,7 +86,7 @@ def _read(path: str) -> CancelRequest | None:
         if not stat.S_ISREG(about.st_mode) or about.st_uid != os.geteuid():
             return None
         data = orjson.loads(os.read(descriptor, LARGEST))
-        known = {name: data[name] for name in CancelRequest.__dataclass_fields__ if name in data}
+        known = {name: data[name] for name in CancelRequest.__struct_fields__ if name in data}
         return CancelRequest(**{**known, "allocations": tuple(known.get("allocations") or ())})
     except (orjson.JSONDecodeError, TypeError, AttributeError):
         return None

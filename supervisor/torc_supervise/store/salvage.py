@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import pairwise
 
 import orjson
+from msgspec import Struct
 
 from torc_supervise.errors import JournalError
 from torc_supervise.machine import records as r
@@ -29,8 +29,7 @@ _BEGINNING = b'{"t":"'
 _Key = tuple[int, int, int]  # run, job, attempt
 
 
-@dataclass(frozen=True, slots=True)
-class Damage:
+class Damage(Struct, frozen=True):
     """What is wrong at a place of the file.  ``line`` counts from 1, ``byte`` from 0."""
 
     line: int
@@ -38,12 +37,11 @@ class Damage:
     what: str
 
 
-@dataclass(slots=True)
-class Salvaged:
+class Salvaged(Struct):
     """``lines``: the new journal.  ``kept``: records of the old one that are in it; ``damages``: why others are not."""
 
-    lines: list[bytes] = field(default_factory=list)
-    damages: list[Damage] = field(default_factory=list)
+    lines: list[bytes] = []
+    damages: list[Damage] = []
     kept: int = 0
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from torc_supervise.workflow.model import JobId, Workflow
 
 JOB_IDS = "job_ids"  # key that the workflow's author does not write: what jobs and job_name_regexes stand for
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
+class Action(Struct, frozen=True):
     """One entry.  ``index``: its position in the file, from 0.  ``job_ids``: the jobs of an on_jobs_* trigger."""
 
     index: int

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, cast
+
+from msgspec import Struct
 
 from torc_supervise.workflow.containers import HOLE
 from torc_supervise.workflow.nodes import Mapping as MappingNode
@@ -34,8 +35,7 @@ Build = Callable[[Sequence[Value]], Any]
 _NAME = Line("a name")
 
 
-@dataclass(slots=True)
-class ExpandedJob:
+class ExpandedJob(Struct):
     """A job after parameter substitution, its references still names.
 
     Jobs of one spec share every part that has no token: ``links`` and ``env`` are then the same objects.
@@ -57,8 +57,7 @@ class ExpandedJob:
         return self.name or self.spec.name or self.spec.where
 
 
-@dataclass(slots=True)
-class ExpandedFile:
+class ExpandedFile(Struct):
     """A file after parameter substitution."""
 
     spec: FileSpec

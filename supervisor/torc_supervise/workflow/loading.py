@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import gc
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+
+from msgspec import Struct
 
 from torc_supervise.workflow import checks, model
 from torc_supervise.workflow.build import build_workflow
@@ -27,8 +28,7 @@ from torc_supervise.workflow.unused import warn_of_no_effect, warn_of_unused
 _NAMED_SECTIONS = ("user_data", "resource_requirements", "slurm_schedulers", "failure_handlers")
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(Struct, frozen=True):
     """How many entries the file has, before parameters multiply them."""
 
     jobs: int
@@ -37,8 +37,7 @@ class Counts:
     resource_requirements: int
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(Struct, frozen=True):
     """A workflow and what its file deserves to be told about, sorted by position."""
 
     workflow: model.Workflow

@@ -8,10 +8,10 @@ without the libraries that the validation needs), so that ``status`` of an old j
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from msgspec import NODEFAULT, Struct
 
 JobId = int
 
@@ -25,8 +25,7 @@ Isolation = Literal["none", "pid_namespace"]
 StdioMode = Literal["separate", "combined", "no_stdout", "no_stderr", "none"]
 
 
-@dataclass(frozen=True, slots=True)
-class Requirements:
+class Requirements(Struct, frozen=True, gc=False):
     """What one job needs of the machine.
 
     ``memory_stated`` and ``runtime_seconds is not None`` tell what the author wrote from what was defaulted:
@@ -42,8 +41,7 @@ class Requirements:
     memory_stated: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(Struct, frozen=True, gc=False):
     """One job after expansion.
 
     ``depends_on`` holds the ids of all jobs that must complete first, whether written, matched by a regex or
@@ -61,7 +59,7 @@ class Job:
     priority: int = 0
     supports_termination: bool = False
     cancel_on_blocking_job_failure: bool = True
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = {}
     termination_signal: str | None = None  # "SIGTERM", always with the prefix
     sigterm_lead_seconds: float | None = None
     signal_scope: SignalScope = "group"
@@ -77,8 +75,7 @@ class Job:
     delete_stdio_on_success: bool | None = None  # None leaves it to the workflow
 
 
-@dataclass(frozen=True, slots=True)
-class ExecutionConfig:
+class ExecutionConfig(Struct, frozen=True, gc=False):
     """``execution_config``; ``sigterm_lead_stated`` tells whether the file gave the lead or we defaulted it."""
 
     mode: str = "direct"
@@ -93,11 +90,10 @@ class ExecutionConfig:
     stdio: StdioMode = "separate"
     delete_stdio_on_success: bool = False
     # The fields of Torc that only Slurm's own engine reads, as they were written.
-    slurm: Mapping[str, Any] = field(default_factory=dict)
+    slurm: Mapping[str, Any] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class ResourceMonitor:
+class ResourceMonitor(Struct, frozen=True, gc=False):
     """``resource_monitor``: whether and how often the sampler looks at the jobs' process trees."""
 
     enabled: bool = False
@@ -105,8 +101,7 @@ class ResourceMonitor:
     sample_interval_seconds: float = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Workflow:
+class Workflow(Struct, frozen=True, gc=False):
     """A whole workflow, ready to be journaled and run.
 
     ``jobs`` is in file order, job ids counting from 1.  ``spec_path`` is the absolute path of the file it came
@@ -119,13 +114,13 @@ class Workflow:
     user: str = "unknown"
     description: str | None = None
     project: str | None = None
-    files: Mapping[str, str] = field(default_factory=dict)  # name -> path, relative to the working directory
-    user_data: Mapping[str, Any] = field(default_factory=dict)  # name -> JSON value
+    files: Mapping[str, str] = {}  # name -> path, relative to the working directory
+    user_data: Mapping[str, Any] = {}  # name -> JSON value
     jobs_sort_method: str = "gpus_runtime_memory"
     execution: ExecutionConfig = ExecutionConfig()
     resource_monitor: ResourceMonitor = ResourceMonitor()
     spec_path: str | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = {}
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form: defaults are left out, requirements are shared through a table by position."""
@@ -154,10 +149,10 @@ class Workflow:
 
 
 def _defaults_of(cls: type[Any]) -> dict[str, Any]:
-    return {
-        f.name: f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default
-        for f in dataclasses.fields(cls)
-    }
+    """The default of every field; NODEFAULT, which equals nothing, where it has none."""
+    fields = cls.__struct_fields__
+    bare = cls(*[NODEFAULT] * (len(fields) - len(cls.__struct_defaults__)))
+    return {name: getattr(bare, name) for name in fields}
 
 
 _DEFAULTS: dict[type[Any], dict[str, Any]] = {

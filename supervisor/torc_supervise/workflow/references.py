@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
+
+from msgspec import Struct
 
 from torc_supervise.workflow.containers import HOLE
 from torc_supervise.workflow.doubt import Doubt
@@ -27,8 +28,7 @@ _CLASSES = (
 )
 
 
-@dataclass(slots=True)
-class ResolvedJob:
+class ResolvedJob(Struct):
     """A job with its references resolved; positions count from 0."""
 
     job: ExpandedJob
@@ -40,8 +40,7 @@ class ResolvedJob:
     depends_on: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Resolved:
+class _Resolved(Struct, frozen=True):
     """What one set of links stands for, before the job's own variables are added."""
 
     depends_on: frozenset[int]

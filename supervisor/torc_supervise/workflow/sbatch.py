@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 OURS = {
     "output": "the batch output has a name of its own, by which it is found again",
@@ -96,8 +97,7 @@ _LONG = _BARE | _NEED_VALUE
 _OLD_NAMES = {"share": "oversubscribe", "workdir": "chdir"}
 
 
-@dataclass(frozen=True, slots=True)
-class SbatchOption:
+class SbatchOption(Struct, frozen=True):
     """One option.  ``name`` is the long one without dashes; ``value`` is None where it stands alone."""
 
     name: str

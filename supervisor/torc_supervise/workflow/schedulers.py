@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from torc_supervise.workflow.model import Job, Workflow
 
 DEFAULT_WALLTIME = "01:00:00"
 
 
-@dataclass(frozen=True, slots=True)
-class SlurmScheduler:
+class SlurmScheduler(Struct, frozen=True):
     """One entry of ``slurm_schedulers``, as it was written; None where it is silent."""
 
     name: str
@@ -29,8 +29,7 @@ class SlurmScheduler:
     extra: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ScheduleAction:
+class ScheduleAction(Struct, frozen=True):
     """An action that asks for allocations of a Slurm scheduler.  ``index``: its position in ``actions``, from 0."""
 
     index: int
@@ -45,7 +44,7 @@ def slurm_schedulers(workflow: Workflow) -> dict[str, SlurmScheduler]:
     """The entries that have a name, by name, in file order."""
     found = {}
     for entry in workflow.extra.get("slurm_schedulers") or ():
-        values = {key: value for key, value in entry.items() if key in SlurmScheduler.__dataclass_fields__}
+        values = {key: value for key, value in entry.items() if key in SlurmScheduler.__struct_fields__}
         for key in ("walltime", "mem", "gres", "tmp"):
             if key in values:
                 values[key] = str(values[key])  # a bare number is as good as text there

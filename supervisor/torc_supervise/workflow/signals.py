@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import re
 import signal
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 # The signals that ask a program to end, or that programs by custom take as such.  STOP, CONT, CHLD and the like
 # are left out on purpose: no job ends because of them.
@@ -18,8 +19,7 @@ DEFAULT_SIGNAL_SECONDS = 60  # Slurm's lead where none is given
 SIGNAL_SPEC = re.compile(r"(?:([RB]|RB|BR):)?([A-Z0-9+]+)(?:@([0-9]{1,9}))?", re.ASCII | re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class SignalSpec:
+class SignalSpec(Struct, frozen=True):
     """What ``--signal=[{R|B}:]SIGNAL[@SECONDS]`` says.
 
     ``batch_shell_only`` is the B: without it Slurm signals the job's steps but not the batch shell.

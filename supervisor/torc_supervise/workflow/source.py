@@ -7,9 +7,10 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+
+from msgspec import Struct
 
 from torc_supervise.workflow.json_nodes import parse_json, parse_json5, starts_with_bracket
 from torc_supervise.workflow.nodes import Mapping, Node, SourceSyntaxError, describe
@@ -23,8 +24,7 @@ _UTF16_OR_32 = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, codecs.BOM_UTF16_LE, c
 _BINARY = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f]")
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Struct, frozen=True):
     """A file's text: ``name`` for messages, ``path`` absolute (None for standard input)."""
 
     name: str

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from torc_supervise.workflow.graph import levels
 from torc_supervise.workflow.model import Job, Workflow
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
+class Stage(Struct, frozen=True):
     """Jobs that could all run at once, and what they ask for together; ``number`` counts from 1.
 
     ``memory_bytes`` is the sum of what jobs state, ``memory_not_stated`` counts the jobs that state none.
@@ -23,8 +22,7 @@ class Stage:
     memory_not_stated: int
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """A workflow by stages.  ``widest`` is the stage with the most jobs (the first of equals), None without jobs.
 
     ``dependencies`` counts the pairs of a job and one that it waits for, ``supports_termination`` the jobs that save
