@@ -13,7 +13,6 @@ from torc_supervise.store.records import decode
 
 from simulator.machine import Machine
 from simulator.programs import Player
-from simulator.rules import Rules
 
 
 def lines_on_disk(machine: Machine) -> list[bytes]:
@@ -73,9 +72,12 @@ def check_run_is_over(machine: Machine, player: Player, state: WorkflowState, re
     for attempt in rules.attempts.values():
         if not attempt.is_lost and (attempt.run_id, attempt.job_id, attempt.attempt_id) not in started:
             raise rules.broken(f"P9: nobody knows of attempt {attempt.attempt_id} of job {attempt.job_id}")
+    # Both are killed before the run is on record: nobody can know that there was one (docs/faults.md).
+    runs = {x.run_id for x in records if isinstance(x, r.RunStarted)}
     for process in machine.kernel.processes.values():
-        if process.alive and not process.uninterruptible and process not in player.untraceable:
-            raise rules.broken(f"P5, P10: process {process.pid} of job {_job(rules, process.leader)} lives on")
+        attempt = rules.family[process]
+        if process.alive and not process.uninterruptible and process not in player.untraceable and attempt.run_id in runs:
+            raise rules.broken(f"P5, P10: process {process.pid} of job {attempt.job_id} lives on")
 
 
 def check_live_state(machine: Machine, live: WorkflowState, read: WorkflowState) -> None:
@@ -90,9 +92,4 @@ def check_signals_heard(machine: Machine) -> None:
     for signum in machine.rules.told:
         if signal.Signals(signum).name not in heard:
             raise machine.rules.broken(f"P1: nobody has heard of {signal.Signals(signum).name}")
-
-
-def _job(rules: Rules, leader: int) -> int | None:
-    return next((a.job_id for a in rules.attempts.values() if a.process.pid == leader), None)
-
 

@@ -227,8 +227,11 @@ class Day:
     def cancel(self) -> None:
         owner = read_owner(FILES.lock)
         if owner is not None:
-            asked = requests.CancelRequest(owner.nonce, None, "now", "here")
-            requests.leave(FILES, asked)
+            try:
+                requests.leave(FILES, requests.CancelRequest(owner.nonce, None, "now", "here"))
+            except OSError as error:
+                self.say(f"cancel: {error.strerror}")
+                return
             self.machine.hub.at(self.machine.hub.now, lambda: self.machine.signal_supervisor(NUDGE))
 
     # -- what is inflicted ----------------------------------------------------------------------------------

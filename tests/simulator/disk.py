@@ -10,7 +10,7 @@ import errno
 import os
 import posixpath
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import SimpleNamespace, TracebackType
 
@@ -37,6 +37,7 @@ class Disk:
         self.hung_until = 0.0
         self.latency = 0.0
         self.epoch_ahead = 0.0  # wall clock minus monotonic
+        self.reached: Callable[[str], None] = lambda name: None
         self._hub = hub
         self._open: dict[int, tuple[Inode, str]] = {}
         self._next = 10_000
@@ -47,6 +48,7 @@ class Disk:
     def reach(self, name: str) -> None:
         """The disk is asked for something: wait for it; die at it, maybe."""
         hub = self._hub
+        self.reached(name)
         hub.enter(name)
         until = hub.now + self.latency * hub.random.random()
         while hub.now < (until := max(until, self.hung_until)):

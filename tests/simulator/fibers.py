@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from greenlet import greenlet
 
 NEVER = float("inf")
+MOST_EVENTS = 100_000  # of a day; a long one has some thousands
 
 
 class Killed(BaseException):  # noqa: N818
@@ -191,6 +192,9 @@ class Hub:
             raise Killed
         self.events += 1
         proc.calls += 1
+        if self.events > MOST_EVENTS:
+            self.fail(f"P12: more than {MOST_EVENTS} events: it goes round in circles")
+            raise Killed
         if proc.calls == proc.fatal:
             self.bury(proc)
             raise Killed

@@ -32,6 +32,7 @@ class Machine:
         self.printed: list[tuple[float, bytes]] = []
         self.rules = self.kernel.rules = Rules(self)
         self.hub.after = self.rules.check
+        self.disk.reached = self.rules.disk_reached
         self.keepers: list[Proc] = []
         self.fatal_keepers: list[int] = []
         self.refused_forks = 0

@@ -82,9 +82,9 @@ def draw(seed: int) -> Plan:
         headroom=chance.choice((60.0, 10.0)),
         num_cpus=chance.choice((4, 4, 1, 2)),
         refusals=tuple(chance.choice((None, None, None, 11, 11, 12, 2)) for _ in range(chance.choice((0, 0, 0, 4)))),
-        fatal=chance.choice((0, 0, 0, 0, chance.randrange(1, 120))),
+        fatal=chance.choice((0, 0, 0, 0, chance.randrange(1, 300))),
         fatal_keepers=tuple(
-            chance.choice((0, 0, chance.randrange(1, 90))) for _ in range(chance.choice((0, 0, 0, 1, 2, 4)))
+            chance.choice((0, 0, chance.randrange(1, 150))) for _ in range(chance.choice((0, 0, 0, 1, 2, 4)))
         ),
         latency=chance.choice((0.0, 0.0, 0.01, 0.5)),
         signals_first=chance.random() < 0.3,

@@ -217,9 +217,10 @@ class Rules:
             return
         now, wall = self._hub.now, self.walls[-1][1] if self.walls else WallTime()
         grace, stated = deadlines.grace_of(self.job(attempt.job_id), self.state.workflow.execution)
+        grace *= wall.grace_scale
         if attempt.exited < NEVER:
             grace, stated = LEFTOVER_GRACE, True
-        attempt.kill_due = now + grace * wall.grace_scale
+        attempt.kill_due = now + grace
         if wall.known and not stated:
             attempt.kill_due = max(attempt.kill_due, wall.kill_at)
 
@@ -300,6 +301,8 @@ class Rules:
             killed = [at for at, signum, _ in attempt.sent if signum == signal.SIGKILL]
             if not killed or self._hub.now < killed[0] + UNKILLABLE_AFTER - 1e-3:
                 raise self.broken(f"P12: job {record.job_id} is given up too early")
+            if not left:
+                raise self.broken(f"P12: job {record.job_id} is given up, and nothing is left of it")
             return
         if attempt.exited == NEVER or left:
             raise self.broken(f"P4: job {record.job_id} is over and {len(left)} of its processes live")
@@ -316,6 +319,12 @@ class Rules:
         if durable < seq:
             raise self.broken(f"P9: record {seq} is confirmed, and {durable} are durable")
         self.acknowledged = max(self.acknowledged, seq)
+
+    def disk_reached(self, name: str) -> None:
+        """Somebody asks the disk for something, which may take for ever."""
+        fiber = self._hub.me()
+        if self.in_loop and fiber.proc.kind == "supervisor" and fiber is fiber.proc.main:
+            raise self.broken(f"P8: the supervisor calls {name}")
 
     # -- after every event ----------------------------------------------------------------------------------
 

@@ -55,21 +55,37 @@ def _nothing(*arguments: Any, **more: Any) -> None:
 
 
 @contextlib.contextmanager
-def installed(machine: Machine, *more: tuple[Any, str, Any]) -> Iterator[None]:
-    """Put a machine in place of the real one; ``more``: further (module, name, value)."""
-    before: list[tuple[Any, str, Any]] = []
-    missing = object()
+def installed(machine: Machine, *more: tuple[Any, Any, Any]) -> Iterator[None]:
+    """Put a machine in place of the real one.
+
+    Args:
+        more: further (module, class or dictionary; name or key; value), the dictionaries being tables of the program.
+    """
+    before: list[tuple[Any, Any, Any]] = []
     try:
-        for module, name, value in [*_replacements(machine), *more]:
-            before.append((module, name, vars(module).get(name, missing)))
-            setattr(module, name, value)
+        for owner, name, value in [*_replacements(machine), *more]:
+            names = owner if isinstance(owner, dict) else vars(owner)
+            before.append((owner, name, names.get(name, _MISSING)))
+            _put(owner, name, value)
         yield
     finally:
-        for module, name, value in reversed(before):
-            if value is missing:
-                delattr(module, name)
-            else:
-                setattr(module, name, value)
+        for owner, name, value in reversed(before):
+            _put(owner, name, value)
+
+
+_MISSING = object()
+
+
+def _put(owner: Any, name: Any, value: Any) -> None:
+    if isinstance(owner, dict):
+        if value is _MISSING:
+            del owner[name]
+        else:
+            owner[name] = value
+    elif value is _MISSING:
+        delattr(owner, name)
+    else:
+        setattr(owner, name, value)
 
 
 def _replacements(machine: Machine) -> Iterator[tuple[Any, str, Any]]:
