@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections import Counter
 
+from torc_supervise.errors import JournalError
 from torc_supervise.machine import records as r
 from torc_supervise.machine.state import WorkflowState
 from torc_supervise.store import journal
@@ -26,7 +27,10 @@ def read_back(machine: Machine) -> tuple[WorkflowState, list[r.Record]]:
     records: list[r.Record] = []
     state: WorkflowState | None = None
     for number, line in enumerate(lines_on_disk(machine), 1):
-        seq, t, mono, record = decode(line)
+        try:
+            seq, t, mono, record = decode(line)
+        except JournalError as error:
+            raise machine.rules.broken(f"P9: line {number} is garbled: {error.message}") from None
         if seq != number:
             raise machine.rules.broken(f"P9: record {seq} where {number} belongs")
         assert record is not None

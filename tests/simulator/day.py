@@ -245,9 +245,13 @@ class Day:
         match kind:
             case "signal":
                 machine.signal_supervisor(argument)
-            case "interrupt_twice":
-                machine.signal_supervisor(signal.SIGINT)
-                hub.at(hub.now + argument, lambda: machine.signal_supervisor(signal.SIGINT))
+            case "interrupt_twice" | "signal_again":
+                signum = signal.SIGINT if kind == "interrupt_twice" else signal.SIGTERM
+                machine.signal_supervisor(signum)
+                hub.at(hub.now + argument, lambda: machine.signal_supervisor(signum))
+            case "two_signals":
+                machine.signal_supervisor(signal.SIGTERM)
+                machine.signal_supervisor(signal.SIGUSR1)
             case "cancel":
                 if supervisor is not None:
                     machine.start("command", kernel.free_pid(), self.cancel)

@@ -181,11 +181,6 @@ def _first_signal_only(true: Callable[..., None], self: Loop) -> None:
     true(self)
 
 
-def _strangers_unseen(true: Callable[..., None], self: Loop, sweep: Any) -> None:
-    sweep.strangers = set()
-    true(self, sweep)
-
-
 def _writes_itself(true: Callable[..., None], self: KeeperLink, *arguments: Any) -> None:
     Journal(self._setup.files.journal).close()
     true(self, *arguments)
@@ -199,7 +194,6 @@ mutant(
 )
 mutant("of several signals at a time only one is heard", "P1", around(Loop, "_report_signals", _first_signal_only))
 mutant("SIGCHLD beside another signal is forgotten", "P1", around(Loop, "_on_wakeup", _forgetful_wakeup))
-mutant("members that are no children are not watched", "P4", around(Loop, "_report", _strangers_unseen))
 mutant("what left its group is not signalled", "P5", (Unreached, "note", nothing))
 mutant("the parent opens the journal", "P8", around(KeeperLink, "write", _writes_itself))
 mutant(

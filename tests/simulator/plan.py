@@ -46,33 +46,21 @@ class Plan:
 LIVES = (0.0, 0.001, 1.0, 5.0, 12.0, 40.0, 40.0, 100.0, NEVER)
 MOMENTS = (0.0, 0.01, 0.5, 1.0, 3.0, 5.0, 10.0, 12.0, 20.0, 30.0, 31.0, 41.0, 60.0, 100.0)
 ENDS = ("dies", "saves", "saves", "ignores", "exits")
-KINDS = (
-    ("signal", 8),
-    ("interrupt_twice", 2),
-    ("cancel", 2),
-    ("kill_supervisor", 4),
-    ("kill_keeper", 4),
-    ("kill_both", 2),
-    ("power_failure", 1),
-    ("freeze_supervisor", 2),
-    ("freeze_keeper", 2),
-    ("disk_full", 3),
-    ("disk_broken", 2),
-    ("disk_hangs", 2),
-    ("blind", 1),
-    ("refuse_forks", 1),
-    ("move_end", 2),
-    ("stop_job", 2),
-    ("murder_job", 2),
-    ("clock_jumps", 2),
-)
+SIGNALS = ("signal", "signal", "signal", "interrupt_twice", "signal_again", "two_signals", "cancel", "move_end")
+CRASHES = ("kill_supervisor", "kill_keeper", "kill_keeper", "kill_both", "power_failure", "refuse_forks")
+DELAYS = ("freeze_supervisor", "freeze_keeper", "blind", "disk_hangs", "clock_jumps")
+DISKS = ("disk_full", "disk_full", "disk_broken", "disk_hangs", "kill_keeper", "freeze_keeper")
+JOBS = ("stop_job", "murder_job")
+THEMES = (SIGNALS, SIGNALS, CRASHES, DISKS, (*SIGNALS, *CRASHES, *DELAYS, *DISKS, *JOBS))
+"""Events of one kind meet each other more often than chance would have it."""
 
 
 def draw(seed: int) -> Plan:
     """The plan of a seed."""
     chance = random.Random(seed)
     jobs = tuple(_job(chance, number) for number in range(1, chance.choice((1, 1, 2, 3, 4)) + 1))
-    events = sorted((_event(chance, len(jobs)) for _ in range(chance.choice((0, 1, 1, 2, 3, 5)))), key=lambda e: e[0])
+    theme = chance.choice(THEMES)
+    events = sorted((_event(chance, theme, len(jobs)) for _ in range(chance.choice((0, 1, 2, 2, 3, 5)))), key=lambda e: e[0])
     return Plan(
         seed,
         jobs,
@@ -114,7 +102,7 @@ def _job(chance: random.Random, number: int) -> JobPlan:
         saved_code=chance.choice((0, 0, 3)),
         children=tuple(_child(chance) for _ in range(chance.choice((0, 0, 0, 1, 1, 2, 3)))),
         stuck_at=chance.choice((*(NEVER,) * 12, 0.5, 5.0)),
-        stuck_for=chance.choice((3.0, 20.0, 200.0)),
+        stuck_for=chance.choice((3.0, 20.0, 200.0, NEVER)),
     )
     return JobPlan(fields, program)
 
@@ -128,17 +116,16 @@ def _child(chance: random.Random) -> Child:
     )
 
 
-def _event(chance: random.Random, jobs: int) -> Event:
-    kinds, weights = zip(*KINDS, strict=True)
-    kind = chance.choices(kinds, weights)[0]
+def _event(chance: random.Random, theme: tuple[str, ...], jobs: int) -> Event:
+    kind = chance.choice(theme)
     at = chance.choice(MOMENTS) + chance.choice((0.0, 0.0, chance.random()))
     argument: Any = None
     match kind:
         case "signal":
             names = ("SIGTERM", "SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP", "SIGCONT")
             argument = signal.Signals[chance.choice(names)].value
-        case "interrupt_twice":
-            argument = chance.choice((0.05, 0.5, 3.0))
+        case "interrupt_twice" | "signal_again":
+            argument = chance.choice((0.05, 0.5, 3.0, 20.0))
         case "freeze_supervisor" | "freeze_keeper" | "blind":
             argument = chance.choice((0.5, 5.0, 50.0))
         case "disk_full" | "disk_broken" | "disk_hangs":

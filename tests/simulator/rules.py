@@ -144,7 +144,7 @@ class Rules:
             if who != "supervisor" and signum == signal.SIGKILL:
                 self._check_kill(attempt)
             attempt.sent.append((self._hub.now, signum, who))
-            self._reckon(attempt, signum)
+            self._reckon(attempt, signum, who)
 
     def _signalling_process(self, process: Process | None, signum: int, who: str) -> None:
         if process is None:
@@ -157,7 +157,7 @@ class Rules:
             if job.signal_scope != "leader" and who == "supervisor":  # a hunt goes from process to process
                 raise self.broken(f"P2: signal {signum} goes to a leader alone")
             attempt.sent.append((self._hub.now, signum, who))
-            self._reckon(attempt, signum)
+            self._reckon(attempt, signum, who)
 
     def _term(self, attempt: Attempt) -> int:
         assert self.state is not None
@@ -211,14 +211,14 @@ class Rules:
         if not over and now - asks[0] < grace - 1e-3:
             raise self.broken(f"P6: job {job.job_id} is killed {now - asks[0]:.3f} s after its signal")
 
-    def _reckon(self, attempt: Attempt, signum: int) -> None:
+    def _reckon(self, attempt: Attempt, signum: int, who: str) -> None:
         """By when SIGKILL has to follow.  Later requests change nothing (P6)."""
         if signum in (signal.SIGCONT, signal.SIGKILL) or attempt.kill_due < NEVER or self.state is None:
             return
         now, wall = self._hub.now, self.walls[-1][1] if self.walls else WallTime()
         grace, stated = deadlines.grace_of(self.job(attempt.job_id), self.state.workflow.execution)
         grace *= wall.grace_scale
-        if attempt.exited < NEVER:
+        if attempt.exited < NEVER and who == "supervisor":  # a will cannot tell
             grace, stated = LEFTOVER_GRACE, True
         attempt.kill_due = now + grace
         if wall.known and not stated:
@@ -252,16 +252,18 @@ class Rules:
             known = live.get(attempt.job_id)
             if known is None or known.started.pid != attempt.process.pid or not known.asked_at:
                 continue
-            attempt.kill_due = known.asked_at + deadlines.grace_of(
-                self.job(attempt.job_id), self.state.workflow.execution
-            )[0]
+            grace, _ = deadlines.grace_of(self.job(attempt.job_id), self.state.workflow.execution)
+            if known.asked_why == "leftover":
+                attempt.kill_due = known.asked_at + LEFTOVER_GRACE
+                continue
+            attempt.kill_due = known.asked_at + grace
             if wall.known:
                 attempt.kill_due = max(attempt.kill_due, wall.kill_at)
 
     # -- P1, P9: records ------------------------------------------------------------------------------------
 
     def supervisor_signalled(self, signum: int) -> None:
-        if self.in_loop and signum in TERMINATION:
+        if signum in TERMINATION and self.supervision is not None and not self.supervision.done:
             self.told.add(signum)
 
     def signals_taken(self, raised: list[int]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from simulator.fibers import NEVER, Fiber, Hub, Proc
 
-CAPACITY = 4096  # bytes: small, so that it is full now and then
+CAPACITY = 600  # bytes: small, so that it is full now and then
 
 
 class Descriptors:
