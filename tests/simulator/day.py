@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from simulator import audit
+from simulator.fibers import NEVER, Broken
+from simulator.machine import Machine
+from simulator.plan import Plan
+from simulator.programs import Player, Program
+from simulator.seams import installed
 from torc_supervise.capacity import Capacity
 from torc_supervise.errors import TorcError
 from torc_supervise.exitstatus import Signaled
@@ -32,14 +38,9 @@ from torc_supervise.store.lock import read_owner
 from torc_supervise.store.records import encode
 from torc_supervise.workflow.model import ExecutionConfig, Job, Requirements, Workflow
 
-from simulator import audit
-from simulator.fibers import NEVER, Broken
-from simulator.machine import Machine
-from simulator.plan import Plan
-from simulator.programs import Player, Program
-from simulator.seams import installed
-
 SUPERVISOR = 2
+Patch = tuple[Any, Any, Any]
+Write = Callable[[r.Record], None]
 EVENING = 300.0  # seconds: who has not ended by then is asked to
 AT_MOST = 5000.0  # seconds for everything (P12)
 FILES = WorkflowFiles("/out", 1)
@@ -56,8 +57,26 @@ class Report:
     where: str = ""
 
 
-def live(plan: Plan, patches: tuple[tuple[Any, str, Any], ...] = ()) -> Report:
-    """Live through a day.  ``patches``: deliberate bugs, as (owner, name, value)."""
+def live(plan: Plan, patches: tuple[Patch, ...] = ()) -> Report:
+    """Live through a day, and where the wall clock jumped on it through the same day without that (P13).
+
+    Args:
+        patches: deliberate bugs, as (owner, name, value).
+    """
+    report = _live(plan, patches)
+    if report.failure is not None or all(kind != "clock_jumps" for _, kind, _ in plan.events):
+        return report
+    calm = replace(plan, events=tuple(event for event in plan.events if event[1] != "clock_jumps"))
+    twin = _live(calm, patches)
+    events = report.events + twin.events
+    if twin.failure is None and audit.timeless(twin.journal) != audit.timeless(report.journal):
+        return replace(
+            report, failure="P13: a jump of the wall clock has changed more than times", events=events
+        )
+    return replace(report, failure=twin.failure, events=events)
+
+
+def _live(plan: Plan, patches: tuple[Patch, ...]) -> Report:
     day = Day(plan)
     machine = day.machine
     with installed(machine, *day.observers(), *patches):
@@ -120,10 +139,17 @@ class Day:
                 super().move_end(wall)
 
         class ObservedWill(LastWill):
-            def __init__(self, state: WorkflowState, *arguments: Any, **more: Any) -> None:
+            def __init__(
+                self, state: WorkflowState, wall: WallTime, write: Write, *arguments: Any, **more: Any
+            ) -> None:
                 live: Mapping[int, LiveAttempt] = state.live
                 rules.will_begins(live)
-                super().__init__(state, *arguments, **more)
+
+                def observed(record: r.Record) -> None:
+                    rules.recorded_by_will(record)
+                    write(record)
+
+                super().__init__(state, wall, observed, *arguments, **more)
 
         return [
             (run, "Loop", ObservedLoop),
@@ -171,8 +197,10 @@ class Day:
             assert rules.state is not None
             audit.check_signals_heard(machine)
             audit.check_live_state(machine, rules.state, state)
-        if self.ended_well or not state.run_is_open:
-            audit.check_run_is_over(machine, self.player, state, records)
+        last = machine.keepers[-1] if machine.keepers else None
+        will_is_done = last is not None and last.exit_code == 0  # a keeper has ended by itself
+        if self.ended_well or will_is_done or not state.run_is_open:
+            audit.check_run_is_over(machine, state, records)
 
     def next_morning(self) -> None:
         """Somebody takes the workflow up again: what was lost is recorded, and everything completes."""
@@ -191,7 +219,7 @@ class Day:
         machine.start("supervisor", SUPERVISOR, self.supervise_again)
         self.wait_for_all("the next morning")
         state, records = audit.check_journal(machine)
-        audit.check_run_is_over(machine, self.player, state, records)
+        audit.check_run_is_over(machine, state, records)
         left = {state.status[job.job_id] for job in state.workflow.jobs}
         if not left <= {Status.COMPLETED, Status.FAILED, Status.CANCELED}:
             raise self.rules.broken(f"after the next run jobs are {left}")
@@ -212,7 +240,7 @@ class Day:
         try:
             with opened.open_workflow(FILES, "run", self.say) as workflow:
                 state, records = audit.check_journal(self.machine)
-                audit.check_run_is_over(self.machine, self.player, state, records)
+                audit.check_run_is_over(self.machine, state, records)
                 reinitialize(workflow, plan_reinitialize(workflow.state))
                 self.run(workflow)
         except TorcError as error:
@@ -257,7 +285,9 @@ class Day:
                     machine.start("command", kernel.free_pid(), self.cancel)
             case "kill_supervisor" | "kill_both" | "kill_keeper":
                 for proc in (supervisor, helper):
-                    if proc is not None and kind != ("kill_keeper" if proc is supervisor else "kill_supervisor"):
+                    if proc is not None and kind != (
+                        "kill_keeper" if proc is supervisor else "kill_supervisor"
+                    ):
                         hub.kill(proc)
             case "power_failure":
                 self.power_failure()
@@ -277,11 +307,13 @@ class Day:
                 self.rules.held_up += argument
             case "refuse_forks":
                 machine.refused_forks = argument
-            case "stop_job" | "murder_job":
+            case "stop_job" | "murder_job" | "signal_and_exit":
                 signum = signal.SIGSTOP if kind == "stop_job" else signal.SIGKILL
                 for process in list(kernel.processes.values()):
                     if process.environment.get("TORC_JOB_ID") == str(argument):
                         kernel.deliver(process, signum)
+                if kind == "signal_and_exit":
+                    machine.signal_supervisor(signal.SIGTERM)
             case "clock_jumps":
                 disk.epoch_ahead += argument
 
@@ -321,5 +353,3 @@ def _job(job_id: int, fields: dict[str, Any]) -> Job:
     fields = dict(fields)
     requirements = Requirements(runtime_seconds=fields.pop("runtime", None))
     return Job(job_id, f"job-{job_id}", "true", requirements=requirements, **fields)
-
-

@@ -113,7 +113,9 @@ class Disk:
                 inode.data += bytes(data[:part])
                 return part
             raise OSError(problem, os.strerror(problem), path)
-        if size > 1 and self._hub.random.random() < 0.05:  # a signal, a quota, a network file system: a short write
+        if (
+            size > 1 and self._hub.random.random() < 0.05
+        ):  # a signal, a quota, a network file system: a short write
             size = self._hub.random.randrange(1, size)
         half = size // 2
         inode.data += bytes(data[:half])

@@ -19,11 +19,11 @@ NEVER = float("inf")
 MOST_EVENTS = 100_000  # of a day; a long one has some thousands
 
 
-class Killed(BaseException):  # noqa: N818
+class Killed(BaseException):
     """The process was killed: no code of it runs any more, and whatever still tries has no effect."""
 
 
-class Broken(BaseException):  # noqa: N818
+class Broken(BaseException):
     """A rule was broken.  Not an Exception, so that no code under test takes it for one of its own errors."""
 
 

@@ -13,16 +13,15 @@ import signal
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from simulator.fibers import Hub, Proc
+from simulator.sockets import Descriptors, Selector
+from simulator.stand_ins import BOOT_OFFSET, Waiting
 from support.fake_kernel import SUPERVISOR, FakeKernel, Process
 from torc_supervise.exitstatus import Exit, Exited, Signaled, Usage
 from torc_supervise.posix.groups import Delivery
 from torc_supervise.posix.procfs import ProcessStat
 from torc_supervise.posix.reap import NotNowError, Sweep
 from torc_supervise.posix.spawn import SpawnFailedError, SpawnRefusedError
-
-from simulator.fibers import Hub, Proc
-from simulator.sockets import Descriptors, Selector
-from simulator.stand_ins import BOOT_OFFSET, Waiting
 
 if TYPE_CHECKING:
     from simulator.rules import Rules
@@ -86,9 +85,7 @@ class SimulatedKernel(FakeKernel):
     def add_helper(self, pid: int) -> None:
         """It is in ``ours`` already."""
 
-    def spawn(
-        self, argv: tuple[str, ...], environment: Mapping[str, str], stdin: int | None = None
-    ) -> int:
+    def spawn(self, argv: tuple[str, ...], environment: Mapping[str, str], stdin: int | None = None) -> int:
         self.hub.enter("posix_spawn")
         self.rules.spawning(environment)
         try:

@@ -8,14 +8,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from types import TracebackType
 
-from torc_supervise.helpers.keeper import KeeperSetup
-
 from simulator.disk import Disk
 from simulator.fibers import Hub, Proc
 from simulator.kernel import SimulatedKernel
 from simulator.rules import Rules
 from simulator.sockets import Network, Selector
-
+from torc_supervise.helpers.keeper import KeeperSetup
 
 COMMAND = 3  # pid of whoever else opens the workflow
 
@@ -84,7 +82,14 @@ class Machine:
         if self.refused_forks:
             self.refused_forks -= 1
             raise BlockingIOError(11, "Resource temporarily unavailable")
-        proc = self.start("keeper", self.kernel.free_pid(), main)
+
+        def child() -> None:  # as helpers.fork._child
+            try:
+                main()
+            except OSError:  # the disk, where it begins
+                proc.exit_code = 70
+
+        proc = self.start("keeper", self.kernel.free_pid(), child)
         proc.fatal = self.fatal_keepers.pop(0) if self.fatal_keepers else 0
         self.keepers.append(proc)
         self.net.give_to(proc, set(close))
@@ -173,5 +178,3 @@ class Wakeup:
         return raised
 
     def ignore_from_now_on(self) -> None: ...
-
-

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from signal import SIGCONT, SIGKILL
 from typing import Any
 
+from simulator.kernel import SimulatedKernel
+from simulator.plan import CRASHES
 from torc_supervise.helpers import last_will
 from torc_supervise.helpers.channel import Channel
 from torc_supervise.helpers.keeper import Keeper
@@ -28,8 +30,6 @@ from torc_supervise.machine.supervision import Supervision
 from torc_supervise.posix.outsiders import Unreached
 from torc_supervise.store.journal import Journal
 
-from simulator.kernel import SimulatedKernel
-
 Patch = tuple[Any, Any, Any]
 
 
@@ -38,13 +38,14 @@ class Mutant:
     name: str
     promise: str
     patches: tuple[Patch, ...]
+    theme: tuple[str, ...] = ()  # kinds of events that it needs, () where any will do
 
 
 MUTANTS: list[Mutant] = []
 
 
-def mutant(name: str, promise: str, *patches: Patch) -> None:
-    MUTANTS.append(Mutant(name, promise, patches))
+def mutant(name: str, promise: str, *patches: Patch, theme: tuple[str, ...] = ()) -> None:
+    MUTANTS.append(Mutant(name, promise, patches, theme))
 
 
 def around(owner: Any, name: str, wrapper: Callable[..., Any]) -> Patch:
@@ -91,12 +92,15 @@ def _forget_why(phase: Any, event: e.LeaderExited, now: float) -> step.Step:
 
 
 mutant("a leader is reaped before its group is empty", "P3", on(p.Running, e.LeaderExited, _reap_at_once))
-mutant("a job is over when its leader dies of the signal", "P4", on(p.Terminating, e.LeaderExited, _reap_at_once))
+mutant(
+    "a job is over when its leader dies of the signal", "P4", on(p.Terminating, e.LeaderExited, _reap_at_once)
+)
 mutant(
     "the grace restarts on a second signal",
     "P6",
     (Supervision, "_some_compute_on", property(lambda self: True)),
     on(p.Terminating, e.StopAsked, lambda phase, event, now: (replace(phase, kill_at=event.kill_at), ())),
+    theme=("signal_again", "signal"),
 )
 mutant(
     "the termination signal is sent again on a second request",
@@ -108,6 +112,7 @@ mutant(
     "an end that moves away lengthens a grace",
     "P6",
     on(p.Terminating, e.EndMoved, lambda phase, event, now: (replace(phase, kill_at=event.ask_kill_at), ())),
+    theme=("move_end", "signal"),
 )
 mutant(
     "SIGKILL is sent again and again to what does not die",
@@ -121,11 +126,17 @@ mutant(
 )
 mutant("no SIGCONT after the termination signal", "P14", on(p.Running, e.StopAsked, _without_sigcont))
 mutant("SIGCONT before the termination signal", "P14", on(p.Running, e.StopAsked, _sigcont_first))
-mutant("a job that was asked to end counts as completed", "P6", on(p.Terminating, e.LeaderExited, _forget_why))
+mutant(
+    "a job that was asked to end counts as completed", "P6", on(p.Terminating, e.LeaderExited, _forget_why)
+)
 mutant(
     "a full machine fails the job",
     "P11",
-    on(p.Starting, e.SpawnRefused, lambda phase, event, now: (p.Finished(), (a.RecordFailedStart(event.errno, "full"),))),
+    on(
+        p.Starting,
+        e.SpawnRefused,
+        lambda phase, event, now: (p.Finished(), (a.RecordFailedStart(event.errno, "full"),)),
+    ),
 )
 mutant(
     "what a job has left behind is only noted",
@@ -153,9 +164,19 @@ def _start_next(self: Supervision) -> bool:
 _TRUE_START_NEXT = Supervision.start_next
 
 mutant("jobs start after termination was asked for", "P7", (Supervision, "start_next", _start_next))
-mutant("two SIGINT of one key count as two", "P6", (supervision, "SECOND_INTERRUPT_AFTER", 0.0))
-mutant("jobs start however near the end is", "P7", (Limits, "closing_at", property(lambda self: p.NEVER)),
-       (Limits, "fits_in_time", lambda self, job, now: True))  # fmt: skip
+mutant(
+    "two SIGINT of one key count as two",
+    "P6",
+    (supervision, "SECOND_INTERRUPT_AFTER", 0.0),
+    theme=("interrupt_twice",),
+)
+mutant(
+    "jobs start however near the end is",
+    "P7",
+    (Limits, "closing_at", property(lambda self: p.NEVER)),
+    (Limits, "fits_in_time", lambda self, job, now: True),
+    theme=("move_end",),
+)
 
 
 # -- the loop -----------------------------------------------------------------------------------------------
@@ -192,8 +213,17 @@ mutant(
     "P2",
     around(Loop, "_perform", _to_leader(lambda n: n not in (SIGKILL, SIGCONT))),
 )
-mutant("of several signals at a time only one is heard", "P1", around(Loop, "_report_signals", _first_signal_only))
-mutant("SIGCHLD beside another signal is forgotten", "P1", around(Loop, "_on_wakeup", _forgetful_wakeup))
+mutant(
+    "of several signals at a time only one is heard",
+    "P1",
+    around(Loop, "_report_signals", _first_signal_only),
+)
+mutant(
+    "SIGCHLD beside another signal is forgotten",
+    "P1",
+    around(Loop, "_on_wakeup", _forgetful_wakeup),
+    theme=("signal_and_exit",),
+)
 mutant("what left its group is not signalled", "P5", (Unreached, "note", nothing))
 mutant("the parent opens the journal", "P8", around(KeeperLink, "write", _writes_itself))
 mutant(
@@ -218,7 +248,9 @@ def _append_without_fsync(self: Journal, lines: bytes) -> None:
     self.committed += self._tried
 
 
-def _results_twice(true: Callable[..., None], self: KeeperLink, t: str, mono: float, record: r.Record) -> None:
+def _results_twice(
+    true: Callable[..., None], self: KeeperLink, t: str, mono: float, record: r.Record
+) -> None:
     true(self, t, mono, record)
     if isinstance(record, r.JobEnded):
         true(self, t, mono, record)
@@ -229,12 +261,16 @@ def _drop_unconfirmed(true: Callable[..., None], self: KeeperLink, *arguments: A
     true(self, *arguments)
 
 
-def _no_resend(true: Callable[..., None], self: Keeper, unacknowledged: tuple[tuple[int, bytes], ...]) -> None:
+def _no_resend(
+    true: Callable[..., None], self: Keeper, unacknowledged: tuple[tuple[int, bytes], ...]
+) -> None:
     true(self, ())
     self._seq = max([self._seq, *(seq for seq, _ in unacknowledged)])
 
 
-def _resend_all(true: Callable[..., None], self: Keeper, unacknowledged: tuple[tuple[int, bytes], ...]) -> None:
+def _resend_all(
+    true: Callable[..., None], self: Keeper, unacknowledged: tuple[tuple[int, bytes], ...]
+) -> None:
     true(self, ())
     if unacknowledged:
         self._seq = unacknowledged[-1][0]
@@ -242,9 +278,14 @@ def _resend_all(true: Callable[..., None], self: Keeper, unacknowledged: tuple[t
 
 
 def _forget_rest(true: Callable[..., bool], self: Channel) -> bool:
-    if true(self) and len(self._out) > 1:
-        self._out.pop()
-    return bool(self._out)
+    if true(self):
+        self._out.clear()
+    return False
+
+
+def _pretend(self: KeeperLink, *arguments: Any) -> None:
+    self._confirm(self._seq)
+    self.gone = True
 
 
 def _keep_torn_line(self: Journal) -> int:
@@ -257,13 +298,17 @@ def _keep_torn_line(self: Journal) -> int:
 mutant("acknowledged before fsync", "P9", around(Writer, "_commit", _acknowledge_first))
 mutant("no fsync", "P9", (Journal, "append", _append_without_fsync))
 mutant("a result is written twice", "P9", around(KeeperLink, "write", _results_twice))
-mutant("unconfirmed records are dropped at a keeper's restart", "P9", around(KeeperLink, "restart", _drop_unconfirmed))
+mutant(
+    "unconfirmed records are dropped at a keeper's restart",
+    "P9",
+    around(KeeperLink, "restart", _drop_unconfirmed),
+)
 mutant("a new keeper does not write what it was given", "P9", around(Keeper, "_catch_up", _no_resend))
 mutant("a new keeper writes everything that it was given", "P9", around(Keeper, "_catch_up", _resend_all))
 mutant("what did not fit into the channel is forgotten", "P9", around(Channel, "flush", _forget_rest))
 mutant("a torn last line stays", "P9", (Journal, "_drop_torn_line", _keep_torn_line))
 mutant("what a failed write has left stays", "P9", (Journal, "_cut_back", nothing))
-mutant("the last resort writes nothing", "P9", (KeeperLink, "write_without_keeper", lambda self, *x: setattr(self, "gone", True)))  # fmt: skip  # noqa: E501
+mutant("the last resort writes nothing", "P9", (KeeperLink, "write_without_keeper", _pretend))
 
 
 # -- the last will ------------------------------------------------------------------------------------------
@@ -289,7 +334,11 @@ mutant(
     "P6",
     (last_will, "kill_due", lambda job, live, execution, wall, now: now),
 )
-mutant("the last will does not look for what is not on record", "P10", (LastWill, "_hunt", nothing))
+mutant(
+    "the last will does not look for what is not on record",
+    "P10",
+    (LastWill, "_hunt", nothing),
+    theme=CRASHES,
+)
 mutant("the last will passes nothing on to what left its group", "P10", (LastWill, "_pass_on", nothing))
 mutant("the keeper has no last will", "P10", (Keeper, "_execute_last_will", nothing))
-

@@ -46,21 +46,28 @@ class Plan:
 LIVES = (0.0, 0.001, 1.0, 5.0, 12.0, 40.0, 40.0, 100.0, NEVER)
 MOMENTS = (0.0, 0.01, 0.5, 1.0, 3.0, 5.0, 10.0, 12.0, 20.0, 30.0, 31.0, 41.0, 60.0, 100.0)
 ENDS = ("dies", "saves", "saves", "ignores", "exits")
-SIGNALS = ("signal", "signal", "signal", "interrupt_twice", "signal_again", "two_signals", "cancel", "move_end")
+SIGNALS = (
+    *("signal", "signal", "signal", "signal_again", "two_signals", "signal_and_exit"),
+    *("interrupt_twice", "cancel", "move_end"),
+)
 CRASHES = ("kill_supervisor", "kill_keeper", "kill_keeper", "kill_both", "power_failure", "refuse_forks")
 DELAYS = ("freeze_supervisor", "freeze_keeper", "blind", "disk_hangs", "clock_jumps")
 DISKS = ("disk_full", "disk_full", "disk_broken", "disk_hangs", "kill_keeper", "freeze_keeper")
 JOBS = ("stop_job", "murder_job")
-THEMES = (SIGNALS, SIGNALS, CRASHES, DISKS, (*SIGNALS, *CRASHES, *DELAYS, *DISKS, *JOBS))
+ENDINGS = ("signal", "signal", "kill_supervisor", "cancel")
+THEMES = (SIGNALS, SIGNALS, ENDINGS, CRASHES, DISKS, (*SIGNALS, *CRASHES, *DELAYS, *DISKS, *JOBS))
 """Events of one kind meet each other more often than chance would have it."""
 
 
-def draw(seed: int) -> Plan:
-    """The plan of a seed."""
+def draw(seed: int, theme: tuple[str, ...] = ()) -> Plan:
+    """The plan of a seed; ``theme``: the kinds of its events, () for one by chance."""
     chance = random.Random(seed)
     jobs = tuple(_job(chance, number) for number in range(1, chance.choice((1, 1, 2, 3, 4)) + 1))
-    theme = chance.choice(THEMES)
-    events = sorted((_event(chance, theme, len(jobs)) for _ in range(chance.choice((0, 1, 2, 2, 3, 5)))), key=lambda e: e[0])
+    theme = theme or chance.choice(THEMES)
+    events = sorted(
+        (_event(chance, theme, len(jobs)) for _ in range(chance.choice((0, 1, 2, 2, 3, 5)))),
+        key=lambda e: e[0],
+    )
     return Plan(
         seed,
         jobs,
@@ -69,14 +76,21 @@ def draw(seed: int) -> Plan:
         time_limit=chance.choice((None, None, None, 60.0, 200.0, 400.0)),
         headroom=chance.choice((60.0, 10.0)),
         num_cpus=chance.choice((4, 4, 1, 2)),
-        refusals=tuple(chance.choice((None, None, None, 11, 11, 12, 2)) for _ in range(chance.choice((0, 0, 0, 4)))),
-        fatal=chance.choice((0, 0, 0, 0, chance.randrange(1, 300))),
-        fatal_keepers=tuple(
-            chance.choice((0, 0, chance.randrange(1, 150))) for _ in range(chance.choice((0, 0, 0, 1, 2, 4)))
+        refusals=tuple(
+            chance.choice((None, None, None, 11, 11, 12, 2)) for _ in range(chance.choice((0, 0, 0, 4)))
         ),
+        fatal=chance.randrange(1, 300) if chance.random() < (0.6 if theme is CRASHES else 0.1) else 0,
+        fatal_keepers=_fatal_keepers(chance),
         latency=chance.choice((0.0, 0.0, 0.01, 0.5)),
         signals_first=chance.random() < 0.3,
     )
+
+
+def _fatal_keepers(chance: random.Random) -> tuple[int, ...]:
+    if chance.random() < 0.05:
+        return tuple(chance.randrange(1, 30) for _ in range(30))  # no keeper is of any use
+    some = chance.choice((0, 0, 0, 1, 2, 4))
+    return tuple(chance.choice((0, 0, chance.randrange(1, 150))) for _ in range(some))
 
 
 def _job(chance: random.Random, number: int) -> JobPlan:
@@ -134,7 +148,7 @@ def _event(chance: random.Random, theme: tuple[str, ...], jobs: int) -> Event:
             argument = chance.choice((1, 5))
         case "move_end":
             argument = chance.choice((None, 0.0, 10.0, 70.0, 100.0, 1000.0))
-        case "stop_job" | "murder_job":
+        case "stop_job" | "murder_job" | "signal_and_exit":
             argument = chance.randint(1, jobs)
         case "clock_jumps":
             argument = chance.choice((-7200.0, -5.0, 5.0, 7200.0))

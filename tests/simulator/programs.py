@@ -6,11 +6,10 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from support.fake_kernel import Process
-
 from simulator.fibers import NEVER
 from simulator.machine import Machine
 from simulator.rules import TERMINATION
+from support.fake_kernel import Process
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,6 @@ class Player:
     def __init__(self, machine: Machine, programs: dict[int, Program], checkpoints: dict[int, str]) -> None:
         self._machine, self._kernel = machine, machine.kernel
         self.programs, self._checkpoints = programs, checkpoints
-        self.untraceable: set[Process] = set()  # nobody but a living supervisor can tell whose they are
         machine.kernel.begin = self.begin  # type: ignore[method-assign]
         machine.kernel._behaviour = self.begin
 
@@ -94,7 +92,7 @@ class Player:
             process = daemon
         if child.way == "wiped":
             process.environment = {}
-            self.untraceable.add(process)
+            self._machine.rules.untraceable.add(process)
         if child.seconds < NEVER:
             self._later(process, child.seconds, lambda: self._kernel.exit(process.pid, 0))
 

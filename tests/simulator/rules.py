@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from simulator.fibers import NEVER, Broken, Proc
 from support.fake_kernel import Process
 from torc_supervise.exitstatus import Exited
 from torc_supervise.machine import deadlines
@@ -21,8 +22,6 @@ from torc_supervise.machine.state import WorkflowState
 from torc_supervise.machine.supervision import SECOND_INTERRUPT_AFTER, Supervision
 from torc_supervise.posix.marks import NONCE
 from torc_supervise.workflow.model import Job
-
-from simulator.fibers import NEVER, Broken, Proc
 
 if TYPE_CHECKING:
     from simulator.machine import Machine
@@ -46,7 +45,7 @@ class Attempt:
     exited: float = NEVER
     kill_due: float = NEVER  # SIGKILL must be out by then
     is_lost: bool = False  # its supervisor was killed
-    on_record: bool = False
+    is_known: bool = False  # to the will that goes on with it
 
 
 class Rules:
@@ -55,6 +54,7 @@ class Rules:
     def __init__(self, machine: Machine) -> None:
         self._hub, self._machine = machine.hub, machine
         self.attempts: dict[Process, Attempt] = {}  # by their leaders
+        self.untraceable: set[Process] = set()  # of which only a living supervisor can tell whose they are
         self.family: dict[Process, Attempt] = {}  # every process that has come of one
         self.state: WorkflowState | None = None
         self.supervision: Supervision | None = None
@@ -102,7 +102,9 @@ class Rules:
         for other in self.attempts.values():
             if other.job_id == job_id and other.run_id == run_id and other.exited == NEVER:
                 raise self.broken(f"P9: job {job_id} runs twice at a time")
-        self.attempts[process] = self.family[process] = Attempt(process, nonce, job_id, attempt_id, run_id, now)
+        self.attempts[process] = self.family[process] = Attempt(
+            process, nonce, job_id, attempt_id, run_id, now
+        )
 
     def forked(self, child: Process, parent: Process) -> None:
         self.family[child] = self.family[parent]
@@ -156,6 +158,8 @@ class Rules:
         if process is attempt.process:
             if job.signal_scope != "leader" and who == "supervisor":  # a hunt goes from process to process
                 raise self.broken(f"P2: signal {signum} goes to a leader alone")
+            if who == "will" and signum == signal.SIGKILL:
+                self._check_kill(attempt)
             attempt.sent.append((self._hub.now, signum, who))
             self._reckon(attempt, signum, who)
 
@@ -190,14 +194,16 @@ class Rules:
         newer = [at for at, _ in self.walls[1:]] + [NEVER]
         walls = [w for (_, w), until in zip(self.walls, newer, strict=True) if until >= since and w.known]
         near = any(now >= wall.kill_at - 1e-6 for wall in walls)
-        hurried = len(self.interrupts) > 1 and self.interrupts[-1] - self.interrupts[0] >= SECOND_INTERRUPT_AFTER
+        hurried = (
+            len(self.interrupts) > 1 and self.interrupts[-1] - self.interrupts[0] >= SECOND_INTERRUPT_AFTER
+        )
         if hurried or near or self._term(attempt) == signal.SIGKILL:
             return
         runtime = job.requirements.runtime_seconds
         over = runtime is not None and now >= attempt.started + runtime
         if not asks:
             wanted = self.is_wanted or self.asked_at is not None or attempt.is_lost or over
-            if job.supports_termination and not attempt.is_lost:
+            if job.supports_termination and not (attempt.is_lost and not attempt.is_known):
                 raise self.broken(f"P6: job {job.job_id} is killed without having been asked")
             if not wanted:
                 raise self.broken(f"P6: job {job.job_id} is killed and nobody has asked for it")
@@ -231,7 +237,9 @@ class Rules:
         if left and any(p.pgid == pid for p in left):
             raise self.broken(f"P3: leader {pid} is reaped while its group has members")
         if left:
-            raise self.broken(f"P5: leader {pid} is reaped while processes of its job live outside of its group")
+            raise self.broken(
+                f"P5: leader {pid} is reaped while processes of its job live outside of its group"
+            )
 
     def ended(self, process: Process) -> None:
         attempt = self.attempts.get(process)
@@ -250,7 +258,14 @@ class Rules:
         wall = self.walls[-1][1] if self.walls else WallTime()
         for attempt in self.attempts.values():
             known = live.get(attempt.job_id)
-            if known is None or known.started.pid != attempt.process.pid or not known.asked_at:
+            if (
+                known is None
+                or known.started.pid != attempt.process.pid
+                or known.started.run_id != attempt.run_id
+            ):
+                continue
+            attempt.is_known = True
+            if not known.asked_at:
                 continue
             grace, _ = deadlines.grace_of(self.job(attempt.job_id), self.state.workflow.execution)
             if known.asked_why == "leftover":
@@ -280,31 +295,24 @@ class Rules:
             case r.TerminationStarted():
                 self.asked_at = self.asked_at if self.asked_at is not None else self._hub.now
             case r.JobStarted(pid=pid, job_id=job_id):
-                process = self._machine.kernel.processes.get(pid)
-                if process is not None:
-                    self.attempts[process].on_record = True
-                elif job_id in self._refused:
+                if not pid and job_id in self._refused:
                     raise self.broken(f"P11: job {job_id} failed because the machine was full")
             case r.JobEnded():
                 self._check_result(record)
 
     def _check_result(self, record: r.JobEnded) -> None:
         key = (record.run_id, record.job_id, record.attempt_id)
-        same = [x for x in self.records if isinstance(x, r.JobEnded) and key == (x.run_id, x.job_id, x.attempt_id)]
+        same = [
+            x for x in self.records if isinstance(x, r.JobEnded) and key == (x.run_id, x.job_id, x.attempt_id)
+        ]
         if len(same) > 1:
             raise self.broken(f"P9: job {record.job_id} has two results")
-        attempt = next(
-            (a for a in self.attempts.values() if (a.run_id, a.job_id, a.attempt_id) == key), None
-        )
+        attempt = self.attempt_with(record)
         if attempt is None:
             return
         left = self.left_of(attempt)
         if record.ended == "unkillable":
-            killed = [at for at, signum, _ in attempt.sent if signum == signal.SIGKILL]
-            if not killed or self._hub.now < killed[0] + UNKILLABLE_AFTER - 1e-3:
-                raise self.broken(f"P12: job {record.job_id} is given up too early")
-            if not left:
-                raise self.broken(f"P12: job {record.job_id} is given up, and nothing is left of it")
+            self._check_unkillable(attempt, left)
             return
         if attempt.exited == NEVER or left:
             raise self.broken(f"P4: job {record.job_id} is over and {len(left)} of its processes live")
@@ -313,6 +321,35 @@ class Rules:
                 raise self.broken(f"P9: completed with {attempt.process.exit}")
             if any(at < attempt.exited for at, _, _ in attempt.sent):
                 raise self.broken("P6: completed, although it was signalled while it ran")
+
+    def _check_unkillable(self, attempt: Attempt, left: list[Process]) -> None:
+        killed = [at for at, signum, _ in attempt.sent if signum == signal.SIGKILL]
+        if not killed or self._hub.now < killed[0] + UNKILLABLE_AFTER - 1e-3:
+            raise self.broken(f"P12: job {attempt.job_id} is given up too early")
+        if self._machine.kernel.blind_until > killed[0]:
+            return  # nobody can tell
+        if not any(process.uninterruptible for process in left):
+            raise self.broken(f"P12: job {attempt.job_id} is given up, and nothing of it is unkillable")
+
+    def recorded_by_will(self, record: r.Record) -> None:
+        """A will records; what has no environment any more it cannot find."""
+        if not isinstance(record, r.JobEnded):
+            return
+        attempt = self.attempt_with(record)
+        if attempt is None:
+            return
+        left = [process for process in self.left_of(attempt) if process not in self.untraceable]
+        if record.ended == "unkillable":
+            self._check_unkillable(attempt, left)
+        elif left:
+            raise self.broken(
+                f"P4: a will records the end of job {attempt.job_id}, of which {len(left)} processes live"
+            )
+
+    def attempt_with(self, record: r.JobEnded) -> Attempt | None:
+        key = (record.run_id, record.job_id, record.attempt_id)
+        found = (a for a in self.attempts.values() if (a.run_id, a.job_id, a.attempt_id) == key)
+        return next(found, None)
 
     def confirmed(self, seq: int) -> None:
         """A keeper is about to tell its parent that records up to ``seq`` are durable."""

@@ -10,6 +10,17 @@ from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
+from simulator.machine import Machine
+from simulator.stand_ins import (
+    BOOT_OFFSET,
+    open_function,
+    os_module,
+    queue_module,
+    select_module,
+    selectors_module,
+    threading_module,
+    time_module,
+)
 from torc_supervise import launch, loop
 from torc_supervise.helpers import (
     hunt,
@@ -26,18 +37,6 @@ from torc_supervise.helpers import (
 from torc_supervise.operations import liveness, opened, run
 from torc_supervise.posix import clock, groups, identity, marks
 from torc_supervise.store import journal, lock, requests, snapshot
-
-from simulator.machine import Machine
-from simulator.stand_ins import (
-    BOOT_OFFSET,
-    open_function,
-    os_module,
-    queue_module,
-    select_module,
-    selectors_module,
-    threading_module,
-    time_module,
-)
 
 
 class NoControlSocket:
@@ -94,9 +93,9 @@ def _replacements(machine: Machine) -> Iterator[tuple[Any, str, Any]]:
     threading, queue, select = threading_module(hub), queue_module(hub), select_module(machine)
     selectors = selectors_module(machine)
     for module in (
-        hunt, inspector, keeper, kin, last_will, launch, lock, loop, journal, link, opened, run, requests, snapshot, speaker,
-        writer, groups, identity, liveness, last_resort,
-    ):  # fmt: skip
+        *(hunt, inspector, keeper, kin, last_resort, last_will, launch, link, loop, opened, requests, run),
+        *(groups, identity, journal, liveness, lock, snapshot, speaker, writer),
+    ):
         yield module, "os", fake_os
     for module in (clock, hunt, keeper, kin, last_resort, last_will, link, run):
         yield module, "time", fake_time
@@ -111,8 +110,10 @@ def _replacements(machine: Machine) -> Iterator[tuple[Any, str, Any]]:
     for module in (loop, keeper):
         yield module, "selectors", selectors
     for module in (groups, identity, kin, marks):
-        yield module, "procfs", SimpleNamespace(
-            stat=kernel.stat, everything=kernel.everything, boot_id=lambda: machine.boot_id
+        yield (
+            module,
+            "procfs",
+            SimpleNamespace(stat=kernel.stat, everything=kernel.everything, boot_id=lambda: machine.boot_id),
         )
     for module in (lock, requests):
         yield module, "secrets", _secrets(machine)

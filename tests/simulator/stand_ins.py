@@ -257,5 +257,3 @@ def open_function(machine: Machine) -> Callable[..., Any]:
         return File(machine.disk, machine.disk.open(path, flags))
 
     return fake_open
-
-
