@@ -18,7 +18,7 @@ from torc_supervise.store.records import decode
 
 def lines_on_disk(machine: Machine) -> list[bytes]:
     """Whole lines; the torn last one is dropped, as every reader does."""
-    data = bytes(machine.disk.files[machine.rules.journal].data)
+    data = bytes(machine.disk.files[machine.journal].data)
     return data[: data.rfind(b"\n") + 1].splitlines(keepends=True)
 
 
@@ -52,8 +52,10 @@ def check_journal(machine: Machine) -> tuple[WorkflowState, list[r.Record]]:
     """Nobody of ours lives any more.  What was confirmed is there; nothing is there twice."""
     rules = machine.rules
     state, records = read_back(machine)
-    if len(records) < rules.acknowledged:
-        raise rules.broken(f"P9: {rules.acknowledged} records were confirmed, and {len(records)} are there")
+    if len(records) < rules.results.acknowledged:
+        raise rules.broken(
+            f"P9: {rules.results.acknowledged} records were confirmed, and {len(records)} are there"
+        )
     started = Counter((x.run_id, x.job_id, x.attempt_id) for x in records if isinstance(x, r.JobStarted))
     ended = Counter((x.run_id, x.job_id, x.attempt_id) for x in records if isinstance(x, r.JobEnded))
     twice = [key for key, count in (started + Counter()).items() if count > 1]
@@ -73,20 +75,15 @@ def check_run_is_over(machine: Machine, state: WorkflowState, records: list[r.Re
     if state.run_is_open:
         raise rules.broken("P9: nobody has recorded the end of the run")
     started = {(x.run_id, x.job_id, x.attempt_id) for x in records if isinstance(x, r.JobStarted)}
-    for attempt in rules.attempts.values():
+    for attempt in rules.attempts:
         if not attempt.is_lost and (attempt.run_id, attempt.job_id, attempt.attempt_id) not in started:
             raise rules.broken(f"P9: nobody knows of attempt {attempt.attempt_id} of job {attempt.job_id}")
     # Both are killed before the run is on record: nobody can know that there was one (docs/faults.md).
     runs = {x.run_id for x in records if isinstance(x, r.RunStarted)}
-    for process in machine.kernel.processes.values():
-        attempt = rules.family[process]
-        if (
-            process.alive
-            and not process.uninterruptible
-            and process not in rules.untraceable
-            and attempt.run_id in runs
-        ):
-            raise rules.broken(f"P5, P10: process {process.pid} of job {attempt.job_id} lives on")
+    for attempt in rules.attempts:
+        left = set(rules.attempts.left_of(attempt)) - rules.attempts.untraceable
+        if attempt.run_id in runs and not all(process.uninterruptible for process in left):
+            raise rules.broken(f"P5, P10: {len(left)} processes of job {attempt.job_id} live on")
 
 
 def check_live_state(machine: Machine, live: WorkflowState, read: WorkflowState) -> None:
@@ -97,7 +94,7 @@ def check_live_state(machine: Machine, live: WorkflowState, read: WorkflowState)
 
 def check_signals_heard(machine: Machine) -> None:
     """P1: of a supervisor that has ended by itself."""
-    heard = {x.signal for x in machine.rules.records if isinstance(x, r.SignalReceived)}
+    heard = {x.signal for x in machine.rules.results.records if isinstance(x, r.SignalReceived)}
     for signum in machine.rules.told:
         if signal.Signals(signum).name not in heard:
             raise machine.rules.broken(f"P1: nobody has heard of {signal.Signals(signum).name}")

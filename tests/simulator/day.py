@@ -98,7 +98,7 @@ class Day:
         self.plan = plan
         self.machine = Machine(plan.seed)
         self.rules = self.machine.rules
-        self.rules.journal = FILES.journal
+        self.machine.journal = FILES.journal
         self.machine.disk.latency = plan.latency
         self.machine.kernel.spawn_errors += plan.refusals
         self.machine.fatal_keepers += plan.fatal_keepers
@@ -146,7 +146,7 @@ class Day:
                 rules.will_begins(live)
 
                 def observed(record: r.Record) -> None:
-                    rules.recorded_by_will(record)
+                    rules.results.recorded_by_will(record)
                     write(record)
 
                 super().__init__(state, wall, observed, *arguments, **more)
@@ -250,7 +250,7 @@ class Day:
         self.rules.new_run(workflow.state)
         node = Node(Capacity(self.plan.num_cpus, 1 << 40, 0), ())
         report = run.run(workflow, RunOptions(time_limit=self.plan.time_limit), node, self.say)
-        self.ended_well = not report.unconfirmed and not report.exit_code == 70
+        self.ended_well = not report.unconfirmed and report.exit_code != 70
 
     def cancel(self) -> None:
         owner = read_owner(FILES.lock)
@@ -310,7 +310,8 @@ class Day:
             case "stop_job" | "murder_job" | "signal_and_exit":
                 signum = signal.SIGSTOP if kind == "stop_job" else signal.SIGKILL
                 for process in list(kernel.processes.values()):
-                    if process.environment.get("TORC_JOB_ID") == str(argument):
+                    attempt = self.rules.attempts.of(process)
+                    if attempt is not None and attempt.job_id == argument:
                         kernel.deliver(process, signum)
                 if kind == "signal_and_exit":
                     machine.signal_supervisor(signal.SIGTERM)

@@ -91,8 +91,9 @@ class SimulatedKernel(FakeKernel):
         try:
             pid = super().spawn(argv, environment)
         except (SpawnRefusedError, SpawnFailedError) as error:
-            self.rules.not_spawned(environment, machine_full=isinstance(error, SpawnRefusedError))
+            self.rules.results.tried(environment, machine_full=isinstance(error, SpawnRefusedError))
             raise
+        self.rules.results.tried(environment, machine_full=False)
         self.rules.spawned(self.processes[pid])
         self.hub.enter("posix_spawn, done")
         return pid
@@ -181,7 +182,7 @@ class SimulatedKernel(FakeKernel):
 
     def fork(self, parent: int) -> int:
         pid = super().fork(parent)
-        self.rules.forked(self.processes[pid], self.processes[parent])
+        self.rules.attempts.forked(self.processes[pid], self.processes[parent])
         return pid
 
     def release_watch(self, descriptor: int) -> None:

@@ -36,6 +36,7 @@ class Machine:
         self.refused_forks = 0
         self.wakeup: Wakeup | None = None
         self.boot_id = "boot-1"
+        self.journal = ""  # its path
 
     def start(self, kind: str, pid: int, main: Callable[[], None]) -> Proc:
         """A new process of ours that runs ``main``."""
@@ -110,7 +111,9 @@ class Machine:
     def _told(self, proc: Proc, data: bytes) -> None:
         for line in data.splitlines():
             if line.startswith(b"A"):
-                self.rules.confirmed(int(line[1:]))
+                inode = self.disk.files.get(self.journal)
+                durable = inode.durable.count(b"\n") if inode is not None else 0
+                self.rules.results.confirmed(int(line[1:]), durable)
             elif line[:1] in b"CO":
                 self.rules.is_wanted = True
 

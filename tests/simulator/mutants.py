@@ -321,7 +321,7 @@ def _grace_anew(true: Callable[..., float], job: Any, live: Any, *more: Any) -> 
 def _first_job_only(true: Callable[..., Any], self: LastWill, attempts: dict[int, Any]) -> Any:
     members = true(self, attempts)
     if members:
-        members.update(dict.fromkeys(sorted(members)[1:], []))
+        members.update({job_id: [] for job_id in sorted(members)[1:]})
     return members
 
 

@@ -1,4 +1,7 @@
-"""Plans: what happens on a day, drawn from a seed.  A plan is data: it can be printed, pasted into a test, and shrunk."""
+"""Plans: what happens on a day, drawn from a seed.
+
+A plan is data: it can be printed, pasted into a test, and shrunk.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,15 @@ Event = tuple[float, str, Any]
 """Seconds after the beginning of the day, what happens, and to whom or for how long."""
 
 
+PLAIN = Program()
+
+
 @dataclass(frozen=True)
 class JobPlan:
     """Fields of the job, by their names in the workflow model, and its program."""
 
     fields: dict[str, Any] = field(default_factory=dict)
-    program: Program = Program()
+    program: Program = PLAIN
 
 
 @dataclass(frozen=True)

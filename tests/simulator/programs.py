@@ -92,7 +92,7 @@ class Player:
             process = daemon
         if child.way == "wiped":
             process.environment = {}
-            self._machine.rules.untraceable.add(process)
+            self._machine.rules.attempts.untraceable.add(process)
         if child.seconds < NEVER:
             self._later(process, child.seconds, lambda: self._kernel.exit(process.pid, 0))
 
