@@ -91,14 +91,14 @@ class Limits(Struct, frozen=True):
         """Whether a start makes sense.
 
         A job that cannot save is not started when its stated runtime would be cut off by the end; one that can
-        is not started when it would be asked to end at once.
+        is not started when it would be asked to end at once; none is when everything is to be killed by now.
         """
         if not self.wall.known:
             return True
         if job.supports_termination:
             return now < self.wall.kill_at - self.policy(job).grace
         runtime = job.requirements.runtime_seconds
-        return runtime is None or now + runtime <= self.wall.end
+        return now < self.wall.kill_at and (runtime is None or now + runtime <= self.wall.end)
 
     @property
     def closing_at(self) -> float:

@@ -100,7 +100,7 @@ def run(opened: OpenWorkflow, options: RunOptions, machine: Machine, say: Say) -
     gc.freeze()  # what is loaded by now is never garbage: keep the collector, and copy-on-write, away from it
     its_lock = copy.copy(opened.lock)
     setup = KeeperSetup(opened.files, state, its_lock, wall, progress=options.progress)
-    with contextlib.closing(KeeperLink(setup, opened.seq, real.reaper.add_helper)) as keeper:
+    with contextlib.closing(_hire_keeper(setup, opened.seq, real)) as keeper:
         # From here on it writes, also where an exception ends us: it alone knows when the workflow is free again.  And
         # removing a lock may wait for a file server, which is its business (P8).
         opened.lock.leave_to_keeper()
@@ -220,6 +220,21 @@ def errands(machine: Machine, options: RunOptions, now: float) -> list[Errand]:
         kill_wait=term.kill_wait,
     )
     return [watch] if machine.steps is None else [watch, StepCheck(allocation.job_id)]
+
+
+def _hire_keeper(setup: KeeperSetup, last_seq: int, kernel: RealKernel) -> KeeperLink:
+    """The first keeper.
+
+    Raises:
+        TorcError: the machine is too full for one more process.
+    """
+    try:
+        return KeeperLink(setup, last_seq, kernel.reaper.add_helper)
+    except OSError as error:
+        raise TorcError(
+            f"no process can be started for the keeper: {error.strerror}",
+            "nothing was started; try again when this machine is less full",
+        ) from error
 
 
 def _start_sampler(workflow: Workflow, close: list[int], kernel: RealKernel) -> SamplerLink | None:
