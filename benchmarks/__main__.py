@@ -8,7 +8,9 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import json
+import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,8 @@ def main() -> int:
     run.add_argument("names", nargs="*", help="measures, * allowed; all of them by default")
     run.add_argument("--subject", action="append", help="only these, by name; may be repeated")
     run.add_argument("--repeat", type=int, help="rounds, instead of each measure's own number")
+    run.add_argument("--quick", action="store_true", help="smaller, once each: a look, about three minutes")
+    run.add_argument("--directory", type=Path, help="where jobs write, instead of TMPDIR")
     run.add_argument("--output", type=Path, help="a file for the JSON instead of stdout")
     run.set_defaults(do=_run)
     listing = commands.add_parser("list", help="what can be measured, and who is not installed")
@@ -40,20 +44,23 @@ def main() -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    known = measures()
+    known = measures(quick=arguments.quick)
     patterns = arguments.names or ["*"]
     wanted = [name for name in known if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
     if not wanted:
         print(f"no such measure; there are: {', '.join(known)}", file=sys.stderr)
         return 2
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # nobody's program is compiled anew at each start
     result: dict[str, Any] = {"machine": machine.facts(), "measures": {}}
-    for name in wanted:
-        result["measures"][name] = measure.run(
-            known[name],
-            arguments.subject,
-            arguments.repeat,
-            lambda text: print(text, file=sys.stderr, flush=True),
-        )
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=arguments.directory) as scratch:
+        for name in wanted:
+            result["measures"][name] = measure.run(
+                known[name],
+                arguments.subject,
+                arguments.repeat or (1 if arguments.quick else None),
+                lambda text: print(text, file=sys.stderr, flush=True),
+                Path(scratch),
+            )
     text = json.dumps(result, indent=1)
     if arguments.output is not None:
         arguments.output.write_text(text + "\n")

@@ -9,7 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-COMMAND = [sys.executable, "-m", "torc_supervise_cli"]
+COMMAND = [os.fspath(Path(sys.executable).with_name("torc-supervise"))]
+"""As users call it: the script that the installation made."""
+
+_finished: dict[int, Path] = {}
 
 
 def sweep(directory: Path, count: int, command: str, **fields: object) -> str:
@@ -36,6 +39,41 @@ def run(directory: Path, path: str, at_a_time: int) -> None:
         capture_output=True,
         check=True,
     )
+
+
+def finished(directory: Path, count: int) -> Path:
+    """A directory with a workflow of so many short jobs that is over: one there is, or one made in this one."""
+    if count not in _finished:
+        run(directory, sweep(directory, count, "true"), 16)
+        _finished[count] = directory
+    return _finished[count]
+
+
+def known() -> set[int]:
+    """For which numbers of jobs :func:`finished` has one."""
+    return set(_finished)
+
+
+def keep_finished(directory: Path, count: int) -> None:
+    """:func:`finished` may use this one."""
+    _finished.setdefault(count, directory)
+
+
+def journal(directory: Path) -> Path:
+    return directory / "torc_output" / "workflows" / "1" / "events.jsonl"
+
+
+def seconds_per_job(directory: Path, count: int) -> float:
+    """Of a run that is over: from the first job's start to the last one's end, as its journal has it."""
+    times = [0.0, 0.0]
+    with open(journal(directory), "rb") as lines:
+        for line in lines:
+            if b'"event":"job_started"' in line and not times[0]:
+                times[0] = json.loads(line)["mono"]
+            elif b'"event":"job_ended"' in line:
+                last = line
+        times[1] = json.loads(last)["mono"]
+    return (times[1] - times[0]) / count
 
 
 def start(directory: Path, path: str, at_a_time: int) -> subprocess.Popen[bytes]:
