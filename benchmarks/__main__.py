@@ -1,4 +1,4 @@
-"""``python -m benchmarks run [NAME...]``, ``compare A.json B.json``, ``report RESULT.json``.
+"""``python -m benchmarks run [NAME...]``, ``compare A.json B.json``, ``report RESULT.json...``.
 
 Run it from the project's directory, with the project installed, on an idle machine.
 """
@@ -35,8 +35,10 @@ def main() -> int:
     compare.add_argument("before", type=Path)
     compare.add_argument("after", type=Path)
     compare.set_defaults(do=_compare)
-    making = commands.add_parser("report", help="the page docs/performance.md and its plots, from a result")
-    making.add_argument("result", type=Path)
+    making = commands.add_parser("report", help="the page docs/performance.md and its plots, from results")
+    making.add_argument(
+        "result", type=Path, nargs="+", help="of different measures; of two the later one counts"
+    )
     making.add_argument("--docs", type=Path, default=Path("docs"))
     making.set_defaults(do=_report)
     arguments = parser.parse_args()
@@ -51,7 +53,7 @@ def _run(arguments: argparse.Namespace) -> int:
         print(f"no such measure; there are: {', '.join(known)}", file=sys.stderr)
         return 2
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # nobody's program is compiled anew at each start
-    result: dict[str, Any] = {"machine": machine.facts(), "measures": {}}
+    result: dict[str, Any] = {"machine": machine.facts(arguments.directory), "measures": {}}
     with tempfile.TemporaryDirectory(prefix="bench-", dir=arguments.directory) as scratch:
         for name in wanted:
             result["measures"][name] = measure.run(
@@ -91,7 +93,7 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    report.write(json.loads(arguments.result.read_text()), arguments.docs)
+    report.write([json.loads(path.read_text()) for path in arguments.result], arguments.docs)
     return 0
 
 

@@ -65,15 +65,15 @@ def journal(directory: Path) -> Path:
 
 def seconds_per_job(directory: Path, count: int) -> float:
     """Of a run that is over: from the first job's start to the last one's end, as its journal has it."""
-    times = [0.0, 0.0]
+    began = ended = None
     with open(journal(directory), "rb") as lines:
         for line in lines:
-            if b'"event":"job_started"' in line and not times[0]:
-                times[0] = json.loads(line)["mono"]
+            if began is None and b'"event":"job_started"' in line:
+                began = line
             elif b'"event":"job_ended"' in line:
-                last = line
-        times[1] = json.loads(last)["mono"]
-    return (times[1] - times[0]) / count
+                ended = line
+    assert began is not None and ended is not None, "nothing ran"
+    return float(json.loads(ended)["mono"] - json.loads(began)["mono"]) / count
 
 
 def start(directory: Path, path: str, at_a_time: int) -> subprocess.Popen[bytes]:
