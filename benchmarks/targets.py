@@ -6,7 +6,6 @@ import statistics
 from dataclasses import dataclass
 from typing import Any
 
-
 Figure = dict[str, Any]
 """Median, low, high, values."""
 
@@ -51,7 +50,8 @@ def _verdict(measures: dict[str, Any], name: str, target: dict[str, Any]) -> Ver
 def _ratio(ours: Figure, other: Figure) -> float:
     """Turn by turn, since what was measured one after the other is what compares best; the median of those."""
     if len(ours["values"]) == len(other["values"]):
-        return statistics.median(a / b for a, b in zip(ours["values"], other["values"], strict=True))
+        turns: list[float] = [a / b for a, b in zip(ours["values"], other["values"], strict=True)]
+        return statistics.median(turns)
     ratio: float = ours["median"] / other["median"]
     return ratio
 

@@ -72,7 +72,8 @@ def seconds_per_job(directory: Path, count: int) -> float:
                 began = line
             elif b'"event":"job_ended"' in line:
                 ended = line
-    assert began is not None and ended is not None, "nothing ran"
+    if began is None or ended is None:
+        raise ValueError("nothing ran")
     return float(json.loads(ended)["mono"] - json.loads(began)["mono"]) / count
 
 

@@ -12,7 +12,7 @@ import sys
 import time
 
 from hyperqueue import Job
-from hyperqueue.cluster import LocalCluster, WorkerConfig
+from hyperqueue.cluster import LocalCluster, WorkerConfig  # type: ignore[import-not-found]
 
 
 def main(what: str, directory: str, count: str, cpus: str, *words: str) -> None:
