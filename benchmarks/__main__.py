@@ -1,4 +1,4 @@
-"""``python -m benchmarks run [NAME...]``, ``compare A.json B.json``, ``report RESULT.json``.
+"""``python -m benchmarks run [NAME...]``, ``compare A.json B.json``, ``report RESULT.json...``.
 
 Run it from the project's directory, with the project installed, on an idle machine.
 """
@@ -8,7 +8,9 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import json
+import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,8 @@ def main() -> int:
     run.add_argument("names", nargs="*", help="measures, * allowed; all of them by default")
     run.add_argument("--subject", action="append", help="only these, by name; may be repeated")
     run.add_argument("--repeat", type=int, help="rounds, instead of each measure's own number")
+    run.add_argument("--quick", action="store_true", help="smaller, once each: a look, about three minutes")
+    run.add_argument("--directory", type=Path, help="where jobs write, instead of TMPDIR")
     run.add_argument("--output", type=Path, help="a file for the JSON instead of stdout")
     run.set_defaults(do=_run)
     listing = commands.add_parser("list", help="what can be measured, and who is not installed")
@@ -31,8 +35,10 @@ def main() -> int:
     compare.add_argument("before", type=Path)
     compare.add_argument("after", type=Path)
     compare.set_defaults(do=_compare)
-    making = commands.add_parser("report", help="the page docs/performance.md and its plots, from a result")
-    making.add_argument("result", type=Path)
+    making = commands.add_parser("report", help="the page docs/performance.md and its plots, from results")
+    making.add_argument(
+        "result", type=Path, nargs="+", help="of different measures; of two the later one counts"
+    )
     making.add_argument("--docs", type=Path, default=Path("docs"))
     making.set_defaults(do=_report)
     arguments = parser.parse_args()
@@ -40,20 +46,23 @@ def main() -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    known = measures()
+    known = measures(quick=arguments.quick)
     patterns = arguments.names or ["*"]
     wanted = [name for name in known if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
     if not wanted:
         print(f"no such measure; there are: {', '.join(known)}", file=sys.stderr)
         return 2
-    result: dict[str, Any] = {"machine": machine.facts(), "measures": {}}
-    for name in wanted:
-        result["measures"][name] = measure.run(
-            known[name],
-            arguments.subject,
-            arguments.repeat,
-            lambda text: print(text, file=sys.stderr, flush=True),
-        )
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # nobody's program is compiled anew at each start
+    result: dict[str, Any] = {"machine": machine.facts(arguments.directory), "measures": {}}
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=arguments.directory) as scratch:
+        for name in wanted:
+            result["measures"][name] = measure.run(
+                known[name],
+                arguments.subject,
+                arguments.repeat or (1 if arguments.quick else None),
+                lambda text: print(text, file=sys.stderr, flush=True),
+                Path(scratch),
+            )
     text = json.dumps(result, indent=1)
     if arguments.output is not None:
         arguments.output.write_text(text + "\n")
@@ -84,7 +93,7 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    report.write(json.loads(arguments.result.read_text()), arguments.docs)
+    report.write([json.loads(path.read_text()) for path in arguments.result], arguments.docs)
     return 0
 
 

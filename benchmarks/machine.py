@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
+import tempfile
+from pathlib import Path
 from typing import Any
 
 
-def facts() -> dict[str, Any]:
+def facts(directory: Path | None = None) -> dict[str, Any]:
+    """``directory``: where jobs will write, None for the usual place."""
     return {
         "kernel": platform.release(),
         "architecture": platform.machine(),
@@ -15,6 +18,7 @@ def facts() -> dict[str, Any]:
         "cpu": _cpu(),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "python": platform.python_version(),
+        "file_system": _file_system(os.path.realpath(directory or tempfile.gettempdir())),
         "load": [round(load, 2) for load in os.getloadavg()],
     }
 
@@ -25,3 +29,16 @@ def _cpu() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return "unknown"
+
+
+def _file_system(directory: str) -> str:
+    """Its kind: ext4, tmpfs, nfs ..."""
+    best, kind = "", "unknown"
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as file:
+        for line in file:
+            fields = line.split()
+            point = fields[4]
+            inside = directory == point or directory.startswith(point.rstrip("/") + "/")
+            if inside and len(point) >= len(best):
+                best, kind = point, fields[fields.index("-") + 1]
+    return kind

@@ -8,15 +8,17 @@ import subprocess
 from pathlib import Path
 
 from benchmarks import floor, workflows
-from benchmarks.measure import Measure, Values
+from benchmarks.measure import Measure, Target, Values
 
 JOBS = 200
+FLOOR = "C fork-exec-wait"
 
 
 def _gaps(log: Path) -> Values:
     stamps = sorted(int(line) for line in log.read_text().splitlines())
-    gaps = [(b - a) / 1e6 for a, b in itertools.pairwise(stamps)]
-    return {"median_ms": statistics.median(gaps), "p99_ms": sorted(gaps)[len(gaps) * 99 // 100]}
+    gaps = sorted((b - a) / 1e6 for a, b in itertools.pairwise(stamps))
+    assert len(gaps) == JOBS - 1, f"{len(stamps)} of {JOBS} jobs ran"
+    return {"median_ms": statistics.median(gaps), "p99_ms": gaps[len(gaps) * 99 // 100]}
 
 
 def _ours(directory: Path) -> Values:
@@ -28,11 +30,11 @@ def _ours(directory: Path) -> Values:
 
 
 def _bare(directory: Path) -> Values:
-    """The same command line as ours runs it: bash opens the files and becomes the program."""
+    """The same job: bash opens a file each for stdout and stderr and becomes the program."""
     log = directory / "stamps"
     log.touch()
-    stamp = f"exec >{directory}/o 2>{directory}/e\nexec {floor.program('stamp')} {log}"
-    subprocess.run([floor.program("hop_loop"), str(JOBS), "/bin/bash", "-c", stamp], check=True)
+    command = f"exec </dev/null >{directory}/$$.o 2>{directory}/$$.e\nexec {floor.program('stamp')} {log}"
+    subprocess.run([floor.program("hop_loop"), str(JOBS), "/bin/bash", "-c", command], check=True)
     return _gaps(log)
 
 
@@ -40,6 +42,8 @@ MEASURE = Measure(
     "hop",
     f"a chain of {JOBS} jobs: from one's first instruction to the next one's",
     "ms",
-    {"ours": _ours, "C fork-exec-wait": _bare},
-    targets={"median_ms": "at most 1.5 times the C loop"},
+    {"ours": _ours, FLOOR: _bare},
+    repeat=7,
+    targets=(Target("median_ms", 1.5, FLOOR),),
+    headline="median_ms",
 )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 from benchmarks.fan import Fan
@@ -21,8 +23,9 @@ def installed() -> bool:
     return said.startswith("GNU parallel")
 
 
-def launch(directory: Path, count: int, at_a_time: int) -> None:
+def launch(directory: Path, count: int, at_a_time: int) -> float:
     numbers = "".join(f"{i}\n" for i in range(count))
+    began = time.perf_counter()
     subprocess.run(
         [
             "parallel",
@@ -30,7 +33,7 @@ def launch(directory: Path, count: int, at_a_time: int) -> None:
             f"-j{at_a_time}",
             "--results",
             str(directory / "out"),
-            "true {#} ; true",
+            "true {#}",
         ],
         input=numbers.encode(),
         env=_environment(directory),
@@ -39,9 +42,10 @@ def launch(directory: Path, count: int, at_a_time: int) -> None:
         stderr=subprocess.DEVNULL,
         check=True,
     )
+    return time.perf_counter() - began
 
 
-def fan(directory: Path, count: int, words: list[str]) -> Fan:
+def fan(directory: Path, count: int, words: list[str], signum: signal.Signals) -> Fan:
     feed = directory / "numbers"
     feed.write_text("".join(f"{i}\n" for i in range(count)))
     # A signal is sent to the wrapper, which sends it twice: parallel itself only stops starting after the first.
@@ -51,7 +55,7 @@ def fan(directory: Path, count: int, words: list[str]) -> Fan:
         "--will-cite",
         f"-j{count}",
         "--termseq",
-        "TERM,30000,KILL,25",
+        "TERM,30000,KILL,25" if signum == signal.SIGTERM else "KILL,25",
         "-a",
         str(feed),
     ]
@@ -66,4 +70,9 @@ def fan(directory: Path, count: int, words: list[str]) -> Fan:
 
 
 def _environment(directory: Path) -> dict[str, str]:
-    return {**os.environ, "PARALLEL_HOME": str(directory / "home"), "HOME": str(directory)}
+    return {
+        **os.environ,
+        "PARALLEL_HOME": str(directory / "home"),
+        "HOME": str(directory),
+        "PARALLEL_SHELL": "/bin/bash",
+    }

@@ -2,56 +2,35 @@
 
 from __future__ import annotations
 
-import os
+import signal
 import subprocess
 from pathlib import Path
 
 from benchmarks.fan import Fan
-from benchmarks.peers import which
+from benchmarks.peers import PLACE
 
 NAME = "HyperQueue"
+_PYTHON = PLACE / "bin" / "python"
+_DRIVER = Path(__file__).with_name("hyperqueue_driver.py")  # -I: beside it is a hyperqueue.py, this one
 
 
 def installed() -> bool:
-    return which("hq") is not None
+    return any(PLACE.glob("lib/python*/site-packages/hyperqueue"))
 
 
-def launch(directory: Path, count: int, at_a_time: int) -> None:
-    server, worker = _start(directory, at_a_time)
-    try:
-        _submit(directory, count, ["bash", "-c", "true"], "--wait")
-    finally:
-        _stop(server, worker)
+def launch(directory: Path, count: int, at_a_time: int) -> float:
+    command = _command("launch", directory, count, at_a_time, ["/bin/bash", "-c", "true"])
+    done = subprocess.run(
+        command, cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True
+    )
+    return float(done.stdout.splitlines()[-1])
 
 
-def fan(directory: Path, count: int, words: list[str]) -> Fan:
-    """The worker is what is signalled: it ends its tasks."""
-    server, worker = _start(directory, count)
-    _submit(directory, count, words)
-    return Fan(worker, lambda: _stop(server, worker))
+def fan(directory: Path, count: int, words: list[str], signum: signal.Signals) -> Fan:
+    """It has SIGINT for its tasks, whatever is wanted."""
+    command = _command("fan", directory, count, count, words)
+    return Fan(subprocess.Popen(command, cwd=directory, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
 
 
-def _start(directory: Path, cpus: int) -> tuple[subprocess.Popen[bytes], subprocess.Popen[bytes]]:
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": directory}
-    server = subprocess.Popen(_hq(directory, "server", "start"), **quiet)  # type: ignore[call-overload]
-    # "server wait" is told by the server itself.
-    subprocess.run(_hq(directory, "server", "wait"), check=True, **quiet)  # type: ignore[call-overload]
-    command = _hq(directory, "worker", "start", f"--cpus={cpus}")
-    worker = subprocess.Popen(command, **quiet)  # type: ignore[call-overload]
-    return server, worker
-
-
-def _submit(directory: Path, count: int, words: list[str], *options: str) -> None:
-    command = _hq(directory, "submit", f"--array=1-{count}", "--cpus=1", *options, "--", *words)
-    subprocess.run(command, cwd=directory, stdout=subprocess.DEVNULL, check=True)
-
-
-def _stop(*processes: subprocess.Popen[bytes]) -> None:
-    for process in processes:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
-
-
-def _hq(directory: Path, *words: str) -> list[str]:
-    return [which("hq") or "hq", "--server-dir", os.fspath(directory / "hq"), *words]
+def _command(what: str, directory: Path, count: int, cpus: int, words: list[str]) -> list[str]:
+    return [str(_PYTHON), "-I", str(_DRIVER), what, str(directory), str(count), str(cpus), *words]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import subprocess
 from pathlib import Path
 
@@ -16,7 +17,7 @@ def installed() -> bool:
     return which("s6-svscan") is not None
 
 
-def fan(directory: Path, count: int, words: list[str]) -> Fan:
+def fan(directory: Path, count: int, words: list[str], signum: signal.Signals) -> Fan:
     scan = directory / "scan"
     for i in range(count):
         service = scan / f"child{i}"
@@ -25,5 +26,6 @@ def fan(directory: Path, count: int, words: list[str]) -> Fan:
         (service / "run").chmod(0o755)
         (service / "finish").write_text("#!/bin/sh\nexit 125\n")  # not to be started again
         (service / "finish").chmod(0o755)
+        (service / "down-signal").write_text(f"{int(signum)}\n")
     command = [which("s6-svscan") or "s6-svscan", "-c", str(count + 10), str(scan)]
     return Fan(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
