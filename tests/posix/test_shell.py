@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -134,3 +137,36 @@ def test_files_that_cannot_be_opened_end_the_job(tmp_path: Path) -> None:
     done = subprocess.run(argv, cwd=tmp_path, capture_output=True, check=False)
     assert done.returncode != 0
     assert not (tmp_path / "ran").exists()
+
+
+WISHES: list[dict[str, Any]] = [
+    {},
+    {"oom_score_adj": 1000},
+    {"cgroup": "/dev/null"},
+    {"oom_score_adj": 1000, "cgroup": "/dev/null"},
+]
+
+
+@pytest.mark.parametrize("wishes", WISHES, ids=lambda wishes: "+".join(wishes) or "none")
+@pytest.mark.parametrize("limit", [{}, {"open_files": 77}], ids=["no limit", "limit"])
+def test_p10_a_job_whose_parent_is_somebody_else_does_not_begin(
+    tmp_path: Path, out: Path, limit: dict[str, Any], wishes: dict[str, Any]
+) -> None:
+    """Whatever stands between the look at the parent and the exec."""
+    argv = command_line(BASH, "touch ran", str(out), None, parent=1, **limit, **wishes)
+    assert subprocess.run(argv, cwd=tmp_path, check=False).returncode == 125
+    assert os.listdir(tmp_path) == []
+    argv = command_line(BASH, "touch ran", str(out), None, parent=os.getpid(), **limit, **wishes)
+    assert subprocess.run(argv, cwd=tmp_path, check=False).returncode == 0
+    assert (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("wishes", WISHES, ids=lambda wishes: "+".join(wishes) or "none")
+def test_a_limit_on_open_files_that_cannot_be_given_back_ends_the_job(
+    tmp_path: Path, out: Path, wishes: dict[str, Any]
+) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    argv = command_line(BASH, "touch ran", str(out), None, open_files=hard + 1, **wishes)
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, check=False)
+    assert done.returncode == 125
+    assert os.listdir(tmp_path) == []

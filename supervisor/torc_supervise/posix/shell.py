@@ -44,8 +44,9 @@ def command_line(
         redirections += " 2>&1"
     else:
         redirections += f" 2>{shlex.quote(stderr or '/dev/null')}"
-    look = f"[ $PPID = {parent} ] && " if parent is not None else ""
-    limit = f"ulimit -Sn {open_files} && " if open_files is not None else ""
+    # Each leaves by itself: what comes between it and the exec must not hide that it failed.
+    look = f"[ $PPID = {parent} ] || exit 125; " if parent is not None else ""
+    limit = f"ulimit -Sn {open_files} || exit 125; " if open_files is not None else ""
     wishes = [f"echo {oom_score_adj} >/proc/self/oom_score_adj;"] if oom_score_adj is not None else []
     if cgroup is not None:
         wishes.append(f"echo $$ >{shlex.quote(cgroup)};")
