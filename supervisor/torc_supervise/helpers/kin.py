@@ -2,6 +2,9 @@
 
 The keeper is not their parent: nothing comes to it as an orphan, so it looks through /proc.  The rules are those of
 ``posix.lineage``: ancestry that was seen, the mark, the start time; what carries another run's nonce is let alone.
+
+A group's number proves nothing: its job may be over for days, and the number another's.  One member of it has to be
+proven the job's, which proves all, as nobody joins a session from outside.
 """
 
 from __future__ import annotations
@@ -27,14 +30,23 @@ SLACK = 2.0
 class Kin:
     """Remembers what it has found from look to look."""
 
-    def __init__(self, nonce: str | None, boot_offset: float, cgroup: RunCgroup | None = None) -> None:
+    def __init__(
+        self,
+        nonce: str | None,
+        boot_offset: float,
+        cgroup: RunCgroup | None = None,
+        *,
+        groups_only: bool = False,
+    ) -> None:
         """
         Args:
             cgroup: of the run, if it had one.
             nonce: of the run; None where nobody knows it: then only groups are looked at.
             boot_offset: CLOCK_BOOTTIME minus CLOCK_MONOTONIC, seconds.
+            groups_only: what has left a job's group is not looked for.
         """
         self._nonce = nonce
+        self._groups_only = groups_only or nonce is None
         self._boot_offset = boot_offset
         self._cgroup = cgroup
         self._owner: dict[Key, JobId] = {}
@@ -44,8 +56,7 @@ class Kin:
     def members(self, attempts: Mapping[JobId, LiveAttempt]) -> tuple[dict[JobId, list[ProcessStat]], bool]:
         """Living processes of the attempts: of their groups, and outside of them; and whether that is all of them.
 
-        A group's number cannot change hands while a member lives; what has it is of the right session, and no older
-        than the job.  An attempt that could not be started has no group; its number is 0.
+        An attempt that could not be started has no group; its number is 0.
 
         Where the environment of a process cannot be read now it may be one of them: ask again soon.
 
@@ -59,6 +70,7 @@ class Kin:
         everything = {about.pid: about for about in procfs.everything() if about.pid != os.getpid()}
         self._prune(everything)
         owners: dict[int, JobId | None] = {}
+        candidates: dict[JobId, list[ProcessStat]] = {}
         for about in everything.values():
             job_id = groups.get(about.pgid)
             if (
@@ -66,18 +78,48 @@ class Kin:
                 and about.sid == about.pgid
                 and self._is_young_enough(about, attempts[job_id])
             ):
-                owners[about.pid] = job_id
+                candidates.setdefault(job_id, []).append(about)
+        sure = True
+        for job_id, group in candidates.items():
+            is_its = self._is_its_group(group, attempts[job_id], attempts)
+            sure = sure and is_its is not None
+            if is_its:
+                owners |= dict.fromkeys((about.pid for about in group), job_id)
+                self._owner |= dict.fromkeys(((about.pid, about.start_ticks) for about in group), job_id)
         if self._cgroup is not None:
             for job_id, live in attempts.items():
                 inside = self._cgroup.job(str(job_id), str(live.started.attempt_id)).processes()
                 owners |= dict.fromkeys(everything.keys() & set(inside), job_id)
-        sure = True
-        for about in everything.values() if self._nonce is not None else ():
+        for about in () if self._groups_only else everything.values():
             sure = self._resolve(about, everything, owners, attempts) and sure
         for pid, owner in owners.items():
             if owner in found and everything[pid].alive:
                 found[owner].append(everything[pid])
         return found, sure
+
+    def _is_its_group(
+        self, group: list[ProcessStat], live: LiveAttempt, attempts: Mapping[JobId, LiveAttempt]
+    ) -> bool | None:
+        """Whether a group with an attempt's number is the attempt's; None where that cannot be told now.
+
+        Race: supervisor and keeper are killed, the job ends by itself, and its number goes to a stranger before
+        somebody comes to execute the last will.  A member proves that the group is not a stranger's: it was seen as
+        the attempt's before, or carries its mark, or began with it and carries nobody else's.  A group that has been
+        left with nothing but later processes that have wiped their environments is taken for a stranger's.
+        Test: test_kin.py::test_p3_a_group_that_has_a_jobs_number_by_chance_is_let_alone.
+        """
+        job_id, sure = live.started.job_id, True
+        if any(self._owner.get((about.pid, about.start_ticks)) == job_id for about in group):
+            return True
+        for about in sorted(group, key=lambda about: about.start_ticks):  # the leader is read first
+            is_known = self._read(about, attempts)
+            mark = self._marks.get((about.pid, about.start_ticks)) if self._nonce is not None else None
+            if mark is None and self._age_at_start(about, live) <= SLACK:
+                return True
+            if mark is not None and self._owner_of(about, mark, attempts) == job_id:
+                return True
+            sure = sure and is_known
+        return False if sure else None
 
     def _resolve(
         self,
@@ -121,7 +163,11 @@ class Kin:
         return live.started.job_id if self._is_young_enough(about, live) else None
 
     def _is_young_enough(self, about: ProcessStat, live: LiveAttempt) -> bool:
-        return about.start_ticks / _TICKS - self._boot_offset >= live.mono - SLACK
+        return self._age_at_start(about, live) >= -SLACK
+
+    def _age_at_start(self, about: ProcessStat, live: LiveAttempt) -> float:
+        """Age of the attempt, in seconds, when this process was started."""
+        return about.start_ticks / _TICKS - self._boot_offset - live.mono
 
     def _read(self, about: ProcessStat, attempts: Mapping[JobId, LiveAttempt]) -> bool:
         """See to it that its mark is known; False where it cannot be read now.

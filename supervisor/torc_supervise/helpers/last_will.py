@@ -74,10 +74,11 @@ class LastWill:
         if is_steps:
             self._execution = execution_of_steps(self._execution)
         # What the leaders of job steps have started is their own business: it runs on other nodes.
-        self._nonce = started.nonce if started is not None and not is_steps else None
+        nonce = started.nonce if started is not None else None
+        self._nonce = None if is_steps else nonce
         directory = started.cgroup if started is not None and look else None
         self._cgroup = RunCgroup(directory, "") if directory is not None else None
-        self._kin = Kin(self._nonce, clock.boot_offset(), self._cgroup)
+        self._kin = Kin(nonce, clock.boot_offset(), self._cgroup, groups_only=is_steps)
         self._asked: dict[int, int] = {}  # job -> the last signal that all of its processes are to get
         self._unseen: set[int] = set()  # jobs of which nothing was ever there
         self._warned: set[int] = set()  # jobs that only have processes outside of their group
