@@ -111,6 +111,16 @@ def test_identity_tells_a_reused_number_apart() -> None:
     assert identity.may_be_alive(replace(me, host="elsewhere", start_ticks=1)), "in doubt it is alive"
 
 
+def test_identity_in_another_pid_namespace_is_alive_in_doubt() -> None:
+    """Control: in this one, and where nobody has noted it, the number is looked up."""
+    me = identity.own_identity()
+    gone = replace(me, start_ticks=me.start_ticks - 1)
+    assert identity.may_be_alive(replace(gone, pid_namespace=1))
+    assert not identity.may_be_alive(gone)
+    assert not identity.may_be_alive(replace(gone, pid_namespace=None))
+    assert not identity.may_be_alive(replace(gone, pid_namespace=1, boot_id="another boot"))
+
+
 def test_identity_of_a_zombie_is_not_alive() -> None:
     child = subprocess.Popen(["/bin/true"])
     who = identity.identity_of(child.pid)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
 from support import waiting
 from support.supervised import SLEEPS, Bench, Supervisor, child, job
+from torc_supervise.errors import WorkflowBusy
+from torc_supervise.operations.opened import take_lock
 from torc_supervise.store import requests
-from torc_supervise.store.layout import WorkflowFiles
+from torc_supervise.store.layout import WorkflowFiles, claim_new
 from torc_supervise.store.lock import Owner, acquire, read_owner
 from torc_supervise.store.requests import CancelRequest
 
@@ -97,6 +102,30 @@ def take_over(bench: Bench, *, leave: bool) -> Owner:
     if leave:
         lock.release()
     return lock.owner
+
+
+HOLDS = """
+import sys
+from torc_supervise.operations.opened import take_lock
+from torc_supervise.store.layout import WorkflowFiles
+lock = take_lock(WorkflowFiles(sys.argv[1], 1), "run", print)
+print(lock.owner.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_an_owner_in_a_container_is_not_taken_for_dead(tmp_path: Path) -> None:
+    """Host and boot are the same, and its pid is nobody's here, or somebody else's."""
+    unshare = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    if subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no PID namespaces for users")
+    files = claim_new(str(tmp_path))
+    holder = [*unshare, sys.executable, "-c", HOLDS, str(tmp_path)]
+    with subprocess.Popen(holder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as inside:
+        assert inside.stdout is not None
+        assert inside.stdout.readline() == "1\n"
+        with pytest.raises(WorkflowBusy, match="which is in another PID namespace of this host"):
+            take_lock(files, "run", print)
 
 
 def test_a_supervisor_whose_workflow_was_taken_over_ends_its_jobs_and_writes_nothing(bench: Bench) -> None:

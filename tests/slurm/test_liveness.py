@@ -83,6 +83,19 @@ def test_an_owner_on_this_host_is_looked_up_here(slurm: Slurm) -> None:
     assert slurm.asked == 0
 
 
+def test_an_owner_in_another_pid_namespace_of_this_host_is_elsewhere(slurm: Slurm) -> None:
+    me = own_identity()
+    gone = replace(OWNER, host=me.host, pid=me.pid, start_ticks=1, boot_id=me.boot_id)
+    contained = replace(gone, pid_namespace=1)
+    slurm.state = "TIMEOUT"
+    assert judge(contained, {}).life is Life.DEAD, "Slurm knows"
+    verdict = judge(replace(contained, slurm_job_id=None), {})
+    assert verdict.life is Life.ALIVE
+    assert verdict.why == "which is in another PID namespace of this host (a container?)"
+    assert judge(replace(gone, pid_namespace=me.pid_namespace), {}).life is Life.DEAD
+    assert slurm.asked == 1
+
+
 def test_a_job_of_another_cluster_is_not_taken_for_gone(slurm: Slurm) -> None:
     """Control: of this one it is."""
     slurm.state = None

@@ -1,5 +1,7 @@
 """Is the owner of a lock still there?  Asked of /proc on its own host, of Slurm for one in an allocation elsewhere.
 
+In another PID namespace (a container) is elsewhere too: its pids are others here.  So in doubt it is alive.
+
 Slurm may be wrong about one thing only: a node that it has lost touch with.  What ran there may still run.  So an owner
 on such a node is waited for, with a limit, by whoever wants to run the workflow; and a supervisor that was taken for
 dead stops writing when it sees that its lock has another's name on it (docs/decisions/0018).
@@ -13,8 +15,10 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from torc_supervise.posix import clock, host
-from torc_supervise.posix.identity import Identity, may_be_alive
+from torc_supervise.posix.identity import Identity, is_elsewhere, may_be_alive
 from torc_supervise.store.lock import Owner, read_owner
 
 RELEASE_LIMIT = 120.0
@@ -53,10 +57,16 @@ class Verdict(NamedTuple):
 def judge(owner: Owner, environ: Mapping[str, str] = os.environ) -> Verdict:
     """What is known of the supervisor, or its keeper, that holds a lock."""
     if owner.host == host.name():
-        return Verdict(Life.ALIVE, "") if _processes_live(owner) else Verdict(Life.DEAD, "which is gone")
+        if not _processes_live(owner):
+            return Verdict(Life.DEAD, "which is gone")
+        if not is_elsewhere(_supervisor_of(owner)):
+            return Verdict(Life.ALIVE, "")
+        where = "in another PID namespace of this host (a container?)"
+    else:
+        where = "on another host"
     if owner.slurm_job_id is None or owner.slurm_node is None:
         # Without a node it has inherited Slurm's variables, from salloc or a job that is over: it may outlive the job.
-        return Verdict(Life.ALIVE, "which is on another host")
+        return Verdict(Life.ALIVE, f"which is {where}")
     if owner.slurm_job_id == environ.get("SLURM_JOB_ID"):
         return _judge_own_allocation(owner, environ)
     return _judge_by_slurm(owner, owner.slurm_job_id, environ)
@@ -96,13 +106,18 @@ def wait_for_release(path: str, say: Callable[[str], None]) -> str | None:
     return owner.nonce if verdict.life is Life.LOST else None
 
 
+def _supervisor_of(owner: Owner) -> Identity:
+    return Identity(owner.host, owner.boot_id, owner.pid, owner.start_ticks, owner.pid_namespace)
+
+
 def _processes_live(owner: Owner) -> bool:
     """The supervisor or its keeper."""
-    if may_be_alive(Identity(owner.host, owner.boot_id, owner.pid, owner.start_ticks)):
+    supervisor = _supervisor_of(owner)
+    if may_be_alive(supervisor):
         return True
     if owner.keeper_pid is None:
         return False
-    return may_be_alive(Identity(owner.host, owner.boot_id, owner.keeper_pid, owner.keeper_ticks))
+    return may_be_alive(replace(supervisor, pid=owner.keeper_pid, start_ticks=owner.keeper_ticks))
 
 
 def _judge_own_allocation(owner: Owner, environ: Mapping[str, str]) -> Verdict:

@@ -217,7 +217,9 @@ def _from_journal(files: WorkflowFiles, *, with_jobs: bool) -> Document:
     alive = (
         state.run_is_open
         and owner is not None
-        and may_be_alive(Identity(owner.host, owner.boot_id, owner.pid, owner.start_ticks))
+        and may_be_alive(
+            Identity(owner.host, owner.boot_id, owner.pid, owner.start_ticks, owner.pid_namespace)
+        )
     )
     text = view.status_document(state, files, view.supervisor_fields(state, alive=alive))
     as_of = os.stat(files.journal).st_mtime

@@ -135,6 +135,7 @@ def take_lock(files: WorkflowFiles, command: str, say: Say, *, patient: bool = F
         slurm_restarts=liveness.restarts(os.environ),
         slurm_cluster=os.environ.get("SLURM_CLUSTER_NAME"),
         slurm_node=os.environ.get("SLURMD_NODENAME"),
+        pid_namespace=me.pid_namespace,
     )
     why = ""
 

@@ -26,7 +26,8 @@ class Owner(Struct, frozen=True):
     """Who holds a workflow, until supervisor and keeper are gone.
 
     ``start_ticks`` is field 22 of /proc/PID/stat: pid and start time together name a process.  ``nonce``: what a run
-    starts carries it as TORC_RUN_NONCE.
+    starts carries it as TORC_RUN_NONCE.  ``pid_namespace`` is an inode: pids mean nothing in another one, as in a
+    container.
     """
 
     host: str
@@ -42,6 +43,7 @@ class Owner(Struct, frozen=True):
     slurm_restarts: int = 0  # how often Slurm had started that job again
     slurm_cluster: str | None = None
     slurm_node: str | None = None  # its name, of a process that slurmd has started: the job's end is its end
+    pid_namespace: int | None = None
 
     def describe(self) -> str:
         where = f"pid {self.pid} on {self.host}"
