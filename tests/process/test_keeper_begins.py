@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import select
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from support import waiting
 from support.supervised import Bench, child, job, workflow_of

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import multiprocessing
 import os
 import threading
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -93,6 +96,82 @@ def test_a_lock_that_names_the_keeper_keeps_its_nonce(path: str) -> None:
     assert "its keeper 33" in now.describe()
     held.release()
     assert read_owner(path) is None
+
+
+@pytest.mark.parametrize(
+    "moment", ["before it looks", "while it writes", "after its claim", "before its rename"]
+)
+def test_a_keepers_signature_never_replaces_a_new_owner(
+    path: str, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """The supervisor was killed, and somebody comes at each moment of what its keeper does."""
+    held, _ = acquire(path, owner(11), alive)
+    taken: list[Lock] = []
+
+    def take_over() -> None:
+        monkeypatch.undo()
+        with contextlib.suppress(WorkflowBusy):
+            taken.append(acquire(path, owner(2), lambda holder: holder.keeper_pid is not None)[0])
+
+    def hook(name: str, *, after: bool) -> None:
+        real: Callable[..., object] = getattr(os, name)
+
+        def call(*arguments: object) -> object:
+            if after:
+                result = real(*arguments)
+                take_over()
+                return result
+            take_over()
+            return real(*arguments)
+
+        monkeypatch.setattr(module.os, name, call)
+
+    match moment:
+        case "before it looks":
+            take_over()
+        case "while it writes":
+            hook("fsync", after=True)
+        case "after its claim":
+            hook("link", after=True)
+        case "before its rename":
+            hook("rename", after=False)
+    refusal = None
+    try:
+        held.name_keeper(33, 333)
+    except OSError as error:
+        refusal = error.errno
+    if taken:
+        assert refusal == errno.EBUSY
+        assert read_owner(path) == taken[0].owner
+        assert held.owner.keeper_pid is None
+    else:
+        assert refusal is None, "who came was refused: a keeper lives"
+        assert read_owner(path) == held.owner
+    assert bool(taken) == (moment in ("before it looks", "while it writes"))
+    assert os.listdir(os.path.dirname(path)) == ["lock"]
+
+
+def test_a_keepers_signature_gives_way_to_a_claim(path: str) -> None:
+    held, _ = acquire(path, owner(11), alive)
+    claim, _ = acquire(f"{path}.after-{held.owner.nonce}", owner(2), alive)
+    with pytest.raises(OSError, match="somebody is taking"):
+        held.name_keeper(33, 333)
+    assert sorted(os.listdir(os.path.dirname(path))) == ["lock", f"lock.after-{held.owner.nonce}"]
+    assert claim.is_ours()
+
+
+def test_a_keeper_that_died_over_its_signature_keeps_nobody_out(path: str) -> None:
+    """Neither the next keeper, nor who takes the workflow over after all of them."""
+    held, _ = acquire(path, owner(11), alive)
+    first, _ = acquire(f"{path}.after-{held.owner.nonce}", replace(owner(11), keeper_pid=32), alive)
+    held.name_keeper(33, 333)
+    assert read_owner(path) == held.owner
+    assert os.listdir(os.path.dirname(path)) == ["lock"]
+    acquire(f"{path}.after-{held.owner.nonce}", first.owner, alive)
+    new, before = acquire(path, owner(2), lambda holder: False)
+    assert before == held.owner
+    assert read_owner(path) == new.owner
+    assert os.listdir(os.path.dirname(path)) == ["lock"]
 
 
 def test_a_lock_that_is_left_to_the_keeper_is_released_by_it_alone(path: str) -> None:

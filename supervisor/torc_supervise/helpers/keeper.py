@@ -190,15 +190,17 @@ class Keeper:
     def _sign_lock(self) -> None:
         """Put our name on the lock, so that nobody takes the workflow over while we write for a parent that is dead.
 
-        Race: the parent was killed before we came here and somebody took over.  Two must not write: the writer has
-        asked just before whose it is, and the new owner ends and records what there is.  A lock that was removed was
-        put back with that question.  One that cannot be written is no reason not to run.
+        Race: the parent was killed before we came here and somebody took over, or is just doing so.  Two must not
+        write: the new owner ends and records what there is (``Lock.name_keeper``).  A lock that was removed was put
+        back when the writer asked whose it is.  One that cannot be written is no reason not to run.
         Test: test_faults.py::test_p10_a_workflow_is_not_taken_over_while_the_keeper_of_a_killed_parent_still_writes.
         """
         me = own_identity()
         try:
             self._lock.name_keeper(me.pid, me.start_ticks)
         except OSError as error:
+            if error.errno == errno.EBUSY:
+                raise
             if not self._unsigned:
                 self._unsigned = True
                 self._tell_trouble("lock_not_written", f"{self._files.lock}: {error.strerror}")

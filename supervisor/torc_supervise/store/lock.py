@@ -11,6 +11,7 @@ is taken over in the same way.  Test: test_lock.py::test_only_one_of_many_takes_
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import Callable
@@ -96,10 +97,47 @@ class Lock:
             _unlink(temporary)
 
     def name_keeper(self, pid: int, start_ticks: int) -> None:
-        """Put the keeper's name beside ours: whoever finds us dead must not write while it still does."""
-        self.owner = replace(self.owner, keeper_pid=pid, keeper_ticks=start_ticks)
-        temporary = _write_temporary(self._path, self.owner)
-        os.rename(temporary, self._path)
+        """Put the keeper's name beside ours: whoever finds us dead must not write while it still does.
+
+        Race: the supervisor was killed before this, and somebody takes the workflow over while our signature is being
+        written; renamed over his it would give the lock back to the dead one, and he would take himself for robbed.
+        So we go the way of a taker: a claim on our own lock first, then a look whether it is still ours.  Who finds
+        the claim finds a living keeper named in it; where we find his, he has the workflow.
+        Test: test_lock.py::test_a_keepers_signature_never_replaces_a_new_owner.
+
+        Raises:
+            OSError: it cannot be written.  EBUSY: somebody is taking the workflow over, or has.
+        """
+        signed = replace(self.owner, keeper_pid=pid, keeper_ticks=start_ticks)
+        made = [_write_temporary(self._path, replace(signed, nonce=secrets.token_hex(8)))]
+        try:
+            made.append(_write_temporary(self._path, signed))
+            made += self._claim_own(made[0])
+            current = read_owner(self._path)
+            if current is None:
+                raise OSError(errno.ENOENT, "it was removed", self._path)
+            if current.nonce != self.owner.nonce:
+                raise OSError(errno.EBUSY, "somebody else has taken the workflow over", self._path)
+            os.rename(made[1], self._path)
+            self.owner = signed
+        finally:
+            for path in made:
+                _unlink(path)
+
+    def _claim_own(self, temporary: str) -> list[str]:
+        """Link to the place where a taker would; returns our claims, those of earlier keepers that died over it too."""
+        claims = [f"{self._path}.after-{self.owner.nonce}"]
+        while not _link(temporary, claims[-1]):
+            holder = read_owner(claims[-1])
+            me = self.owner
+            if holder is None or (holder.host, holder.pid, holder.start_ticks) != (
+                me.host,
+                me.pid,
+                me.start_ticks,
+            ):
+                raise OSError(errno.EBUSY, "somebody is taking the workflow over", claims[-1])
+            claims.append(f"{self._path}.after-{holder.nonce}")
+        return claims
 
     def leave_to_keeper(self) -> None:
         """We go and it still writes: it releases the lock when it is done."""
