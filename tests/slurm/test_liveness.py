@@ -83,6 +83,16 @@ def test_an_owner_on_this_host_is_looked_up_here(slurm: Slurm) -> None:
     assert slurm.asked == 0
 
 
+def test_who_finds_a_keeper_alone_is_told_what_to_do(slurm: Slurm) -> None:
+    me = own_identity()
+    gone = replace(OWNER, host=me.host, pid=me.pid, start_ticks=1, boot_id=me.boot_id)
+    verdict = judge(replace(gone, keeper_pid=me.pid, keeper_ticks=me.start_ticks), {})
+    assert verdict.life is Life.ALIVE
+    assert "whose keeper still" in verdict.why
+    assert f"'kill -9 {me.pid}'" in (verdict.hint or "")
+    assert judge(gone, {}).life is Life.DEAD
+
+
 def test_an_owner_in_another_pid_namespace_of_this_host_is_elsewhere(slurm: Slurm) -> None:
     me = own_identity()
     gone = replace(OWNER, host=me.host, pid=me.pid, start_ticks=1, boot_id=me.boot_id)

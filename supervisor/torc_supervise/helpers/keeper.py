@@ -20,7 +20,7 @@ import orjson
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from torc_supervise.helpers import messages, strays
+from torc_supervise.helpers import alone, messages, strays
 from torc_supervise.helpers.chores import Chores
 from torc_supervise.helpers.control import ControlSocket
 from torc_supervise.helpers.inspector import Inspector
@@ -330,7 +330,9 @@ class Keeper:
             self._control.close()
         self._outside.finish(LAST_WORDS_LIMIT)
         self._writer.leave()
-        self._writer.join()
+        nonce = self._lock.owner.nonce
+        if not alone.wait_for_writer(self._writer, self._parent, self._speaker, self._files, nonce):
+            os._exit(70)  # the lock names two dead processes then
         self._inspector.finish(LAST_WORDS_LIMIT)
         self._speaker.finish(LAST_WORDS_LIMIT)
         with contextlib.suppress(OSError):  # it names two dead processes then: who comes next takes it over

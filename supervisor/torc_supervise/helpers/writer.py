@@ -64,6 +64,7 @@ class Writer:
         self._lost = False
         self._condition = threading.Condition()
         self._lines: list[bytes] = []
+        self._writing: list[bytes] = []
         self._last_seq = last_seq
         self._leaving = False
         self._check_due = False
@@ -72,7 +73,8 @@ class Writer:
         self._snapshot_due = 0.0
         self._commit_due = 0.0
         self._gathering = False  # what is put meanwhile need not wake the thread
-        self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -97,8 +99,20 @@ class Writer:
             self._leaving = True
             self._condition.notify()
 
-    def join(self) -> None:
-        self._thread.join()
+    def join(self, limit: float | None = None) -> bool:
+        """Wait for its end, for at most ``limit`` seconds; whether it has ended."""
+        return self._ended.wait(limit)
+
+    def unwritten(self) -> bytes:
+        """What is not durable: what is being written, then what waits for it."""
+        with self._condition:
+            return b"".join(self._writing + self._lines)
+
+    def _run(self) -> None:
+        try:
+            self._work()
+        finally:
+            self._ended.set()
 
     def _work(self) -> None:
         try:
@@ -140,7 +154,7 @@ class Writer:
                     self._condition.wait(left)
                 self._gathering = False
                 lines, seq, leaving = self._lines, self._last_seq, self._leaving
-                self._lines = []
+                self._writing, self._lines = lines, []
                 check, self._check_due = self._check_due, False
             if check:
                 self._check_owner()
@@ -174,6 +188,7 @@ class Writer:
         if "journal_not_written" in self._in_trouble:
             self._in_trouble.remove("journal_not_written")
             self._on_trouble("journal_written_again", f"{self._files.journal}: everything is written again")
+        self._writing = []
         self._on_durable(seq)
 
     def _try_again(self, error: OSError) -> None:

@@ -48,10 +48,14 @@ HELD = frozenset({Life.ALIVE, Life.ENDING})
 
 
 class Verdict(NamedTuple):
-    """``why``: for people, goes on from "the workflow belongs to ...": ", whose allocation is gone"."""
+    """``why``: for people, goes on from "the workflow belongs to ...": ", whose allocation is gone".
+
+    ``hint``: the way out, where it is not that of a workflow with a living supervisor.
+    """
 
     life: Life
     why: str
+    hint: str | None = None
 
 
 def judge(owner: Owner, environ: Mapping[str, str] = os.environ) -> Verdict:
@@ -60,7 +64,7 @@ def judge(owner: Owner, environ: Mapping[str, str] = os.environ) -> Verdict:
         if not _processes_live(owner):
             return Verdict(Life.DEAD, "which is gone")
         if not is_elsewhere(_supervisor_of(owner)):
-            return Verdict(Life.ALIVE, "")
+            return Verdict(Life.ALIVE, "") if may_be_alive(_supervisor_of(owner)) else _of_a_keeper(owner)
         where = "in another PID namespace of this host (a container?)"
     else:
         where = "on another host"
@@ -118,6 +122,15 @@ def _processes_live(owner: Owner) -> bool:
     if owner.keeper_pid is None:
         return False
     return may_be_alive(replace(supervisor, pid=owner.keeper_pid, start_ticks=owner.keeper_ticks))
+
+
+def _of_a_keeper(owner: Owner) -> Verdict:
+    """The supervisor is gone; its keeper ends what it has left, and writes."""
+    return Verdict(
+        Life.ALIVE,
+        "whose supervisor is gone, and whose keeper still ends its jobs or writes what it knows",
+        f"wait for it; if its disk is full, make room: 'kill -9 {owner.keeper_pid}' gives up what is not written",
+    )
 
 
 def _judge_own_allocation(owner: Owner, environ: Mapping[str, str]) -> Verdict:

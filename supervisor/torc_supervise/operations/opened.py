@@ -137,11 +137,11 @@ def take_lock(files: WorkflowFiles, command: str, say: Say, *, patient: bool = F
         slurm_node=os.environ.get("SLURMD_NODENAME"),
         pid_namespace=me.pid_namespace,
     )
-    why = ""
+    why, hint = "", None
 
     def alive(holder: Owner) -> bool:
-        nonlocal why
-        life, why = liveness.judge(holder)
+        nonlocal why, hint
+        life, why, hint = liveness.judge(holder)
         return holder.nonce != given_up and life in liveness.HELD
 
     try:
@@ -153,7 +153,7 @@ def take_lock(files: WorkflowFiles, command: str, say: Say, *, patient: bool = F
             lock.release()
             raise
     except WorkflowBusy as busy:
-        raise WorkflowBusy(f"{busy.message}, {why}" if why else busy.message, busy.hint) from None
+        raise WorkflowBusy(f"{busy.message}, {why}" if why else busy.message, hint or busy.hint) from None
     except OSError as error:
         raise TorcError(f"cannot lock {files.directory}: {error.strerror}") from error
     lock.taken_from = dead
