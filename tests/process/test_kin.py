@@ -13,11 +13,12 @@ from support import waiting
 from torc_supervise.helpers.kin import SLACK, Kin
 from torc_supervise.machine import records as r
 from torc_supervise.machine.live import LiveAttempt
-from torc_supervise.posix import clock
+from torc_supervise.posix import clock, marks, procfs
 
 pytestmark = pytest.mark.process
 
-OURS = {"TORC_RUN_NONCE": "ours", "TORC_JOB_ID": "1", "TORC_ATTEMPT_ID": "1"}
+NONCE = f"ours-{os.getpid()}"  # another worker's processes are nobody's here
+OURS = {"TORC_RUN_NONCE": NONCE, "TORC_JOB_ID": "1", "TORC_ATTEMPT_ID": "1"}
 LATER = 1000.0  # seconds between the start of the job and that of the process
 AT_ONCE = SLACK / 4
 
@@ -27,11 +28,11 @@ MEMBER = "/bin/bash -c 'echo $$; exec sleep 1000' &"
 class Group:
     """A session with its group, as a job's shell makes it."""
 
-    def __init__(self, command: str, marks: Mapping[str, str]) -> None:
+    def __init__(self, command: str, carried: Mapping[str, str]) -> None:
         self.leader = subprocess.Popen(
             ["/bin/bash", "-c", command],
             start_new_session=True,
-            env={"PATH": os.environ["PATH"], **marks},
+            env={"PATH": os.environ["PATH"], **carried},
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -52,15 +53,15 @@ def stack() -> Iterator[ExitStack]:
         yield found
 
 
-def of_leader(stack: ExitStack, marks: Mapping[str, str]) -> Group:
-    group = Group("echo; exec sleep 1000", marks)
+def of_leader(stack: ExitStack, carried: Mapping[str, str]) -> Group:
+    group = Group("echo; exec sleep 1000", carried)
     stack.callback(group.end)
     return group
 
 
-def of_member(stack: ExitStack, marks: Mapping[str, str]) -> Group:
+def of_member(stack: ExitStack, carried: Mapping[str, str]) -> Group:
     """The leader is gone, and reaped."""
-    text = " ".join(f"{name}={value}" for name, value in marks.items())
+    text = " ".join(f"{name}={value}" for name, value in carried.items())
     group = Group(f"env -i {text} {MEMBER}", {})
     stack.callback(group.end)
     group.leader.wait(waiting.LIMIT)
@@ -90,7 +91,7 @@ ANOTHER_ATTEMPT = OURS | {"TORC_ATTEMPT_ID": "2"}
 @pytest.mark.parametrize("make", [of_leader, of_member])
 @pytest.mark.parametrize("groups_only", [False, True])
 @pytest.mark.parametrize(
-    ("marks", "age", "is_its"),
+    ("carried", "age", "is_its"),
     [
         (OURS, AT_ONCE, True),
         (OURS, LATER, True),
@@ -103,11 +104,11 @@ ANOTHER_ATTEMPT = OURS | {"TORC_ATTEMPT_ID": "2"}
     ids=["ours", "ours, later", "wiped", "stranger", "another run", "another run at once", "another attempt"],
 )
 def test_p3_a_group_that_has_a_jobs_number_by_chance_is_let_alone(
-    stack: ExitStack, make: object, groups_only: bool, marks: Mapping[str, str], age: float, is_its: bool
+    stack: ExitStack, make: object, groups_only: bool, carried: Mapping[str, str], age: float, is_its: bool
 ) -> None:
     assert callable(make)
-    group = make(stack, marks)
-    kin = Kin("ours", clock.boot_offset(), groups_only=groups_only)
+    group = make(stack, carried)
+    kin = Kin(NONCE, clock.boot_offset(), groups_only=groups_only)
     there = [int(group.said)] if group.said else [group.leader.pid]
     assert members(kin, group, age) == (there if is_its else [])
 
@@ -122,8 +123,20 @@ def test_p10_what_a_leader_leaves_in_its_group_stays_the_jobs(stack: ExitStack) 
     """It was seen while the leader lived, which carried the mark."""
     group = Group(f"env -i {MEMBER} exec sleep 1000", OURS)
     stack.callback(group.end)
-    kin, member = Kin("ours", clock.boot_offset()), int(group.said)
+    kin, member = Kin(NONCE, clock.boot_offset()), int(group.said)
     assert sorted(members(kin, group, LATER)) == sorted([group.leader.pid, member])
     group.leader.kill()
     group.leader.wait(waiting.LIMIT)
     assert members(kin, group, LATER) == [member]
+
+
+def test_an_exec_that_is_over_before_it_is_noticed_hides_no_mark(
+    stack: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was read between the new memory map and its environment, and looked at again when both were there."""
+    group = of_leader(stack, OURS)
+    about = procfs.stat(group.leader.pid)
+    assert about is not None
+    blocks = [b"", b"TORC_RUN_NONCE=ours"]
+    monkeypatch.setattr(marks, "_read_with_patience", lambda pid: blocks.pop(0))
+    assert marks.environment_block(about) == b"TORC_RUN_NONCE=ours"
