@@ -6,7 +6,6 @@ import contextlib
 import copy
 import gc
 import os
-import secrets
 import time
 
 from msgspec import Struct
@@ -108,7 +107,7 @@ def run(opened: OpenWorkflow, options: RunOptions, machine: Machine, say: Say) -
             sampler = _start_sampler(state.workflow, [keeper.channel.fileno()], real)
         runs_here = runs_in(state.workflow, options.scheduler)
         scheduler = Scheduler(machine.capacity, state.workflow.jobs_sort_method, runs_here)
-        nonce = secrets.token_hex(8)
+        nonce = os.urandom(8).hex()
         more = follow_up(
             state,
             opened.files,

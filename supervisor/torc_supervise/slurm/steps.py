@@ -6,7 +6,6 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from pathlib import Path
 
 from msgspec import Struct
 
@@ -21,6 +20,7 @@ LEADER_NAME, LEADER_VALUE = "TORC_STEP_LEADER", "1"
 
 # What tells an srun how to lay out a step.  Those that are there come from the batch job's options (or the user's
 # environment), and mean the supervisor's allocation, not this step.
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 _LAYOUT_PREFIXES = (
     *("SLURM_CPUS_PER_", "SLURM_GPUS", "SLURM_MEM_PER_", "SLURM_NTASKS", "SLURM_TRES_PER_", "SLURM_CPU_BIND"),
     *("SLURM_MEM_BIND", "SLURM_GPU_BIND", "SLURM_GRES", "SLURM_STEP_", "SLURM_STD"),
@@ -89,7 +89,7 @@ def is_layout(name: str) -> bool:
 
 
 def package_root() -> str:
-    return str(Path(__file__).resolve().parents[2])
+    return os.path.dirname(_PACKAGE)
 
 
 def python_command(python: str) -> tuple[str, ...]:
@@ -127,5 +127,5 @@ def leader_command(
         "not_for_srun": sorted({*own, LEADER_NAME, *filter(is_layout, environment)}),
         "stderr": stderr,
     }
-    leader = str(Path(__file__).resolve().parents[1] / "helpers" / "step_leader.py")
+    leader = os.path.join(_PACKAGE, "helpers", "step_leader.py")
     return (*python_command(python), leader, json.dumps(order, ensure_ascii=False))

@@ -12,7 +12,6 @@ is taken over in the same way.  Test: test_lock.py::test_only_one_of_many_takes_
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Callable
 
 import orjson
@@ -116,7 +115,7 @@ def acquire(path: str, owner: Owner, is_alive: Callable[[Owner], bool]) -> tuple
         WorkflowBusy: somebody alive has it, named in the message.
         OSError: the directory cannot be written.
     """
-    owner = replace(owner, nonce=secrets.token_hex(8))
+    owner = replace(owner, nonce=os.urandom(8).hex())
     temporary = _write_temporary(path, owner)
     try:
         while True:
@@ -197,7 +196,7 @@ def _parse(text: bytes) -> Owner | None:
 
 
 def _write_temporary(path: str, owner: Owner) -> str:
-    temporary = f"{path}.{owner.host}.{owner.pid}.{secrets.token_hex(4)}"
+    temporary = f"{path}.{owner.host}.{owner.pid}.{os.urandom(4).hex()}"
     with open(temporary, "xb") as file:
         file.write(orjson.dumps(asdict(owner)))
         file.flush()
