@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Mapping
 
+import msgspec
 from msgspec import Struct
 
 from torc_supervise.slurm.hostlist import compress
@@ -37,7 +38,7 @@ _LAYOUT = frozenset(
     )
 )
 
-_BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from torc_supervise.helpers.task import main; main()"
+_BOOT = "import sys; sys.path += sys.argv[1:]; from torc_supervise.helpers.task import main; main()"
 
 
 class StepSetup(Struct, frozen=True):
@@ -80,7 +81,7 @@ class StepSetup(Struct, frozen=True):
             argv.append("--gres=none")
         if limited and need.runtime_seconds is not None:
             argv.append(f"--time={math.ceil((need.runtime_seconds + grace + BACKSTOP_SLACK) / 60)}")
-        return [*argv, *python_command(self.python), "-c", _BOOT, package_root()]
+        return [*argv, *python_command(self.python), "-c", _BOOT, *import_path()]
 
 
 def is_layout(name: str) -> bool:
@@ -88,8 +89,10 @@ def is_layout(name: str) -> bool:
     return name in _LAYOUT or name.startswith(_LAYOUT_PREFIXES)
 
 
-def package_root() -> str:
-    return os.path.dirname(_PACKAGE)
+def import_path() -> tuple[str, ...]:
+    """Where the task finds this package, and msgspec, which is all that it needs besides the standard library."""
+    msgspec_package = os.path.dirname(os.path.realpath(msgspec.__file__))
+    return tuple(dict.fromkeys((os.path.dirname(_PACKAGE), os.path.dirname(msgspec_package))))
 
 
 def python_command(python: str) -> tuple[str, ...]:
