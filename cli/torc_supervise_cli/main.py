@@ -1,4 +1,4 @@
-"""Entry point: errors become one message and an exit code; ``status`` takes a short way."""
+"""Entry point: errors become one message and an exit code; ``status`` and ``run`` take a short way."""
 
 from __future__ import annotations
 
@@ -27,14 +27,18 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    """``status`` without typer, which would take most of its time; everything else, and every doubt, with it."""
-    from torc_supervise_cli.shortcut import parse_status
+    """The plain forms of ``status`` and ``run`` without typer, whose import takes longer than ``status`` altogether."""
+    from torc_supervise_cli import shortcut
 
-    request = parse_status(arguments)
-    if request is not None:
-        from torc_supervise_cli.commands.status import show_status
+    match shortcut.parse(arguments):
+        case "status", given:
+            from torc_supervise_cli.commands.status import show_status
 
-        return show_status(request.output, request.workflow_id, request.format)
+            return show_status(**given)
+        case "run", given:
+            from torc_supervise_cli.running import RunRequest, run_workflow
+
+            return run_workflow(RunRequest(**given))
     from torc_supervise_cli.app import run_app
 
     return run_app(arguments)

@@ -17,10 +17,10 @@ from torc_supervise.exitstatus import STEP_LOST
 from torc_supervise.helpers import step_leader
 from torc_supervise.helpers import task as task_module
 from torc_supervise.posix.steps import KILL_STEP
-from torc_supervise.slurm.steps import LEADER_NAME, leader_command, package_root, python_command
+from torc_supervise.slurm.steps import LEADER_NAME, import_path, leader_command, python_command
 
 SRUN = str(Path(__file__).parents[1] / "support" / "children" / "srun.py")
-BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from torc_supervise.helpers.task import main; main()"
+BOOT = "import sys; sys.path += sys.argv[1:]; from torc_supervise.helpers.task import main; main()"
 
 
 class Step:
@@ -34,7 +34,7 @@ class Step:
 
     def start(self, command: str, *srun: str, scope: str = "group", parent: int | None = None) -> None:
         order = srun or ("run",)
-        task = [*python_command(sys.executable), "-c", BOOT, package_root()]
+        task = [*python_command(sys.executable), "-c", BOOT, *import_path()]
         environment = {
             **os.environ,
             "SAID": str(self.said.path),
@@ -267,7 +267,7 @@ def test_a_signal_that_comes_with_the_head_is_obeyed(tmp_path: Path) -> None:
             **dict.fromkeys(("TORC_WORKFLOW_ID", "TORC_RUN_ID", "TORC_JOB_ID"), "1"),
         },
     }
-    argv = [*python_command(sys.executable), "-c", BOOT, package_root()]
+    argv = [*python_command(sys.executable), "-c", BOOT, *import_path()]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as task:
         assert task.stdin is not None
         assert task.stdout is not None

@@ -33,7 +33,7 @@ def status(
 
     Example: torc-supervise status 1 -f json
     """
-    raise typer.Exit(show_status(output_dir, workflow_id, "json" if wants_json(ctx, format_) else "table"))
+    raise typer.Exit(show_status(workflow_id, output_dir, as_json=wants_json(ctx, format_)))
 
 
 def list_workflows(

@@ -21,9 +21,9 @@ from torc_supervise import (
     take_over_ids,
 )
 from torc_supervise import reinitialize as carry_out
-from torc_supervise_cli.commands.run import user
 from torc_supervise_cli.options import ForceOption, FormatOption, IdArgument, OutputOption, wants_json
 from torc_supervise_cli.output import command, plural, print_json, print_table, say
+from torc_supervise_cli.running import user
 
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 

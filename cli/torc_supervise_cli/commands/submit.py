@@ -17,9 +17,10 @@ from torc_supervise import (
     submit_existing,
     submit_new,
 )
-from torc_supervise_cli.commands.run import MOST, user
 from torc_supervise_cli.options import ForceOption, FormatOption, OutputOption, wants_json
 from torc_supervise_cli.output import command, plural, print_json, say
+from torc_supervise_cli.ranges import MOST
+from torc_supervise_cli.running import user
 
 MOST_ALLOCATIONS = 1000
 

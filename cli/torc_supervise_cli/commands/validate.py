@@ -7,9 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from torc_supervise import Loaded, Plan, SpecError, advise, json_schema, load, plan
-from torc_supervise_cli.commands.run import user
 from torc_supervise_cli.options import Format, FormatOption, wants_json
 from torc_supervise_cli.output import bytes_text, plural, print_json, print_table, say
+from torc_supervise_cli.running import user
 
 NAMES_SHOWN = 4
 

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import selectors
 import shutil
 import socket
 import stat
 import struct
-import tempfile
 from collections.abc import Callable
 
 import orjson
@@ -115,7 +113,7 @@ class _Client:
 
 def new_directory() -> str:
     """A path for the control socket of one run.  All its keepers use the same, and nobody else guesses it."""
-    return os.path.join(runtime_directory(), f"torc-supervise-{secrets.token_hex(6)}")
+    return os.path.join(runtime_directory(), f"torc-supervise-{os.urandom(6).hex()}")
 
 
 def _make(directory: str) -> str:
@@ -147,7 +145,11 @@ def runtime_directory() -> str:
     wanted = os.environ.get("XDG_RUNTIME_DIR", "")
     if wanted and _is_ours_alone(wanted) and os.access(wanted, os.W_OK | os.X_OK):
         return wanted
-    return "/tmp" if os.access("/tmp", os.W_OK | os.X_OK) else tempfile.gettempdir()
+    if os.access("/tmp", os.W_OK | os.X_OK):
+        return "/tmp"
+    import tempfile  # slow to import, and hardly ever needed
+
+    return tempfile.gettempdir()
 
 
 def _is_ours_alone(directory: str) -> bool:

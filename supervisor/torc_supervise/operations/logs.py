@@ -49,8 +49,8 @@ def log_files(output: str, workflow_id: int | None, wanted: str | None, streams:
     Raises:
         TorcError: no such job, or it was not started yet.
     """
-    head, text = look_up(output, workflow_id, with_jobs=True)
-    rows = orjson.loads(text or b"{}")["jobs"]
+    document = look_up(output, workflow_id, with_jobs=True)
+    head, rows = document.head, orjson.loads(document.text or b"{}")["jobs"]
     supervisor = head["supervisor"]
     over = supervisor is None or not supervisor["alive"]
     if wanted is not None:

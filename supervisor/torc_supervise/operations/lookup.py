@@ -5,20 +5,20 @@ Imports as little as it can: this is the path of ``status``.
 
 from __future__ import annotations
 
+import json
 import os
-import socket
 import stat
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import orjson
 
 from torc_supervise.errors import JournalError, TorcError
 from torc_supervise.store import layout
 from torc_supervise.store.layout import WorkflowFiles
 from torc_supervise.store.snapshot import head_of
 
+TYPE_CHECKING = False  # typing takes a tenth of the time that status may take
 if TYPE_CHECKING:
+    from typing import Any
+
     from torc_supervise.machine.state import WorkflowState
 
 ANSWER_WITHIN = (
@@ -28,11 +28,14 @@ ANSWER_WITHIN = (
 _RUNNING = b'"status":"running"'  # in the line of a job; a name with these words has its quotes escaped
 
 
-class Document(NamedTuple):
+class Document:
     """A status document.  ``text`` is None where only the head was asked for."""
 
-    head: dict[str, Any]
-    text: bytes | None
+    __slots__ = ("head", "text")
+
+    def __init__(self, head: dict[str, Any], text: bytes | None) -> None:
+        self.head = head
+        self.text = text
 
 
 def look_up(output: str, workflow_id: int | None, *, with_jobs: bool, ask_slurm: bool = False) -> Document:
@@ -109,7 +112,12 @@ def _with_slurm(files: WorkflowFiles, found: Document) -> Document:
 
 def _line_of(head: dict[str, Any]) -> bytes:
     """The first line of a status document."""
-    return orjson.dumps(head)[:-1] + b',"jobs":[\n'
+    return _dumps(head)[:-1] + b',"jobs":[\n'
+
+
+def _dumps(value: Any) -> bytes:
+    """Not with orjson, whose import takes longer than all that is written here."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
 def ask(path: str, request: dict[str, Any]) -> bytes | None:
@@ -117,6 +125,8 @@ def ask(path: str, request: dict[str, Any]) -> bytes | None:
 
     Refuses a socket or directory that is not ours: anybody can make one in a shared temporary directory.
     """
+    import socket  # takes a fifth of the time that status may take, where nobody is to be asked
+
     try:
         directory, control = os.lstat(os.path.dirname(path)), os.lstat(path)
         if not (stat.S_ISDIR(directory.st_mode) and stat.S_ISSOCK(control.st_mode)):
@@ -126,7 +136,7 @@ def ask(path: str, request: dict[str, Any]) -> bytes | None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(ANSWER_WITHIN)
             connection.connect(path)
-            connection.sendall(orjson.dumps(request) + b"\n")
+            connection.sendall(_dumps(request) + b"\n")
             parts = []
             while part := connection.recv(1 << 20):
                 parts.append(part)
@@ -191,9 +201,9 @@ def _moment(head: dict[str, Any], as_of: float) -> float:
 
 
 def _with_time(line: bytes, moment: float) -> bytes:
-    row = orjson.loads(line.removesuffix(b","))
+    row = json.loads(line.removesuffix(b","))
     _add_time(row, moment)
-    return orjson.dumps(row) + (b"," if line.endswith(b",") else b"")
+    return _dumps(row) + (b"," if line.endswith(b",") else b"")
 
 
 def _add_time(row: dict[str, Any], moment: float) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import secrets
 import shlex
 import sys
 from collections.abc import Iterable, Iterator
@@ -103,7 +102,7 @@ def make_script(
     path = files.batch_script(number)
     shown = re.sub(r"[^A-Za-z0-9._-]+", "_", workflow.name, flags=re.ASCII)[:_NAME_SHOWN].strip("_.")
     # The last part makes it the only one of that name: by it a job is found whose id nobody could write down.
-    name = "_".join(filter(None, (f"torc_wf{files.workflow_id}_{number}", shown, secrets.token_hex(4))))
+    name = "_".join(filter(None, (f"torc_wf{files.workflow_id}_{number}", shown, os.urandom(4).hex())))
     facts = {"name": name, "scheduler": scheduler.name, "auto_resubmit": settings.auto_resubmit}
     if (clusters := options.value("clusters")) is not None:
         facts["clusters"] = clusters

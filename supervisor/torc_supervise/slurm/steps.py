@@ -6,8 +6,8 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from pathlib import Path
 
+import msgspec
 from msgspec import Struct
 
 from torc_supervise.slurm.hostlist import compress
@@ -21,6 +21,7 @@ LEADER_NAME, LEADER_VALUE = "TORC_STEP_LEADER", "1"
 
 # What tells an srun how to lay out a step.  Those that are there come from the batch job's options (or the user's
 # environment), and mean the supervisor's allocation, not this step.
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 _LAYOUT_PREFIXES = (
     *("SLURM_CPUS_PER_", "SLURM_GPUS", "SLURM_MEM_PER_", "SLURM_NTASKS", "SLURM_TRES_PER_", "SLURM_CPU_BIND"),
     *("SLURM_MEM_BIND", "SLURM_GPU_BIND", "SLURM_GRES", "SLURM_STEP_", "SLURM_STD"),
@@ -37,7 +38,7 @@ _LAYOUT = frozenset(
     )
 )
 
-_BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from torc_supervise.helpers.task import main; main()"
+_BOOT = "import sys; sys.path += sys.argv[1:]; from torc_supervise.helpers.task import main; main()"
 
 
 class StepSetup(Struct, frozen=True):
@@ -80,7 +81,7 @@ class StepSetup(Struct, frozen=True):
             argv.append("--gres=none")
         if limited and need.runtime_seconds is not None:
             argv.append(f"--time={math.ceil((need.runtime_seconds + grace + BACKSTOP_SLACK) / 60)}")
-        return [*argv, *python_command(self.python), "-c", _BOOT, package_root()]
+        return [*argv, *python_command(self.python), "-c", _BOOT, *import_path()]
 
 
 def is_layout(name: str) -> bool:
@@ -88,8 +89,10 @@ def is_layout(name: str) -> bool:
     return name in _LAYOUT or name.startswith(_LAYOUT_PREFIXES)
 
 
-def package_root() -> str:
-    return str(Path(__file__).resolve().parents[2])
+def import_path() -> tuple[str, ...]:
+    """Where the task finds this package, and msgspec, which is all that it needs besides the standard library."""
+    msgspec_package = os.path.dirname(os.path.realpath(msgspec.__file__))
+    return tuple(dict.fromkeys((os.path.dirname(_PACKAGE), os.path.dirname(msgspec_package))))
 
 
 def python_command(python: str) -> tuple[str, ...]:
@@ -127,5 +130,5 @@ def leader_command(
         "not_for_srun": sorted({*own, LEADER_NAME, *filter(is_layout, environment)}),
         "stderr": stderr,
     }
-    leader = str(Path(__file__).resolve().parents[1] / "helpers" / "step_leader.py")
+    leader = os.path.join(_PACKAGE, "helpers", "step_leader.py")
     return (*python_command(python), leader, json.dumps(order, ensure_ascii=False))

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 
-from msgspec import Struct
-
 from torc_supervise.errors import TorcError, WorkflowNotFound
 
 DEFAULT_OUTPUT_DIRECTORY = "torc_output"
 
 
-class WorkflowFiles(Struct, frozen=True):
-    """The files of one workflow."""
+class WorkflowFiles:
+    """The files of one workflow.  No struct: ``status`` does without the import of msgspec."""
 
-    output: str  # absolute path of the output directory
-    workflow_id: int
+    __slots__ = ("output", "workflow_id")
+
+    def __init__(self, output: str, workflow_id: int) -> None:
+        self.output = output  # absolute path of the output directory
+        self.workflow_id = workflow_id
 
     @property
     def directory(self) -> str:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 from collections.abc import Callable
 
 import orjson
@@ -158,7 +157,7 @@ def acquire(path: str, owner: Owner, is_alive: Callable[[Owner], bool]) -> tuple
         WorkflowBusy: somebody alive has it, named in the message.
         OSError: the directory cannot be written.
     """
-    owner = replace(owner, nonce=secrets.token_hex(8))
+    owner = replace(owner, nonce=os.urandom(8).hex())
     temporary = _write_temporary(path, owner)
     try:
         while True:
@@ -239,7 +238,7 @@ def _parse(text: bytes) -> Owner | None:
 
 
 def _write_temporary(path: str, owner: Owner) -> str:
-    temporary = f"{path}.{owner.host}.{owner.pid}.{secrets.token_hex(4)}"
+    temporary = f"{path}.{owner.host}.{owner.pid}.{os.urandom(4).hex()}"
     with open(temporary, "xb") as file:
         file.write(orjson.dumps(asdict(owner)))
         file.flush()

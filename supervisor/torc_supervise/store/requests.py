@@ -8,7 +8,6 @@ takes the workflow up in one allocation by that allocation's id.  So a request t
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 
 import orjson
@@ -46,7 +45,7 @@ def leave(files: WorkflowFiles, request: CancelRequest) -> None:
     Raises:
         OSError: the directory cannot be written.
     """
-    temporary = f"{files.cancel_request}.{secrets.token_hex(4)}"
+    temporary = f"{files.cancel_request}.{os.urandom(4).hex()}"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with open(descriptor, "wb") as file:

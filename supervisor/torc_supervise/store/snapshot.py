@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
-from typing import Any
-
-import orjson
 
 from torc_supervise.store.layout import WorkflowFiles
+
+TYPE_CHECKING = False  # typing takes a tenth of the time that status may take
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def replace(files: WorkflowFiles, document: bytes) -> None:
@@ -29,5 +31,5 @@ def head_of(first_line: bytes) -> dict[str, Any]:
     """The head, from the first line of a status document."""
     marker = b',"jobs":[\n'
     text = first_line[: -len(marker)] + b"}" if first_line.endswith(marker) else first_line
-    head: dict[str, Any] = orjson.loads(text)
+    head: dict[str, Any] = json.loads(text)
     return head

@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 from collections.abc import Iterator
-from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from msgspec import Struct
 
@@ -24,6 +23,9 @@ from torc_supervise.workflow.spec import FileSpec, JobSpec, WorkflowSpec, read_s
 from torc_supervise.workflow.spec_execution import check_mode
 from torc_supervise.workflow.spec_slurm import check_rules
 from torc_supervise.workflow.unused import warn_of_no_effect, warn_of_unused
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _NAMED_SECTIONS = ("user_data", "resource_requirements", "slurm_schedulers", "failure_handlers")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 from msgspec import Struct
@@ -71,6 +70,8 @@ def closest(name: str, known: Iterable[str]) -> str | None:
     candidates = list(known)
     if len(candidates) > 20_000 or len(name) > 200:
         return None
+    import difflib  # slow to import: for mistakes alone
+
     lowered = {candidate.lower(): candidate for candidate in candidates}
     close = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
     return lowered[close[0]] if close else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import signal
 
@@ -78,6 +77,8 @@ def _signal_name(text: str) -> str:
     name = upper if upper.startswith("SIG") else f"SIG{upper}"
     if name in signal.Signals.__members__:
         return signal.Signals[name].name
+    import difflib  # slow to import: for mistakes alone
+
     close = difflib.get_close_matches(name, TERMINATION_SIGNALS, n=1)
     suggestion = f"did you mean {close[0]}?" if close else f"use one of {', '.join(TERMINATION_SIGNALS)}"
     raise ValueError(f"there is no signal {text.strip()[:40]!r}; {suggestion}")

@@ -7,14 +7,16 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from msgspec import Struct
 
 from torc_supervise.workflow.json_nodes import parse_json, parse_json5, starts_with_bracket
 from torc_supervise.workflow.nodes import Mapping, Node, SourceSyntaxError, describe
 from torc_supervise.workflow.problems import Problem, SpecError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MAX_BYTES = 256 << 20
 STDIN = "<stdin>"
