@@ -91,6 +91,12 @@ def program(name: str, *arguments: str) -> str:
     return " ".join(["bash $BENCH/" + name, *arguments])
 
 
+def on_record(supervisor: Supervisor) -> int:
+    """Wait until the start of the job is written; returns the leader's pid."""
+    waiting.wait_until(lambda: supervisor.journal().of("job_started"), "the start is not written")
+    return int(supervisor.journal().of("job_started")[0]["pid"])
+
+
 def kill(*pids: int) -> None:
     """At once, as far as that can be: none of them sees another one's end."""
     for pid in pids:
@@ -251,7 +257,7 @@ def test_a_job_that_cannot_save_is_killed_at_once(place: Place) -> None:
 def test_p14_a_stopped_job_goes_on_to_save(place: Place) -> None:
     supervisor = place.start(job("saves", f"exec {program('saves', 'saved')}"))
     place.bench.said.expect(1, "ready", unless_gone=supervisor.pid)
-    leader = supervisor.journal().of("job_started")[0]["pid"]
+    leader = on_record(supervisor)
     os.killpg(leader, signal.SIGSTOP)
     waiting.wait_for_state(leader, "T")
     supervisor.signal(signal.SIGTERM)
@@ -315,6 +321,7 @@ def test_p10_nothing_outlives_supervisor_and_keeper(place: Place, scope: str, *,
     command = f"{way} exec {program('saves', 'saved')}"
     supervisor = place.start(job("job", command, saves=saves, signal_scope=scope, sigterm_lead_seconds=3.0))
     place.bench.said.expect(2, "ready", unless_gone=supervisor.pid)
+    on_record(supervisor)
     kill(supervisor.keeper(), supervisor.pid)
     if saves:
         place.bench.said.expect(1, "asked")
@@ -332,6 +339,7 @@ def test_p10_control_without_a_namespace_the_daemon_outlives_both(place: Place) 
     way = escapes(WIPED["env_i_daemon"], program("deaf"))
     supervisor = place.start(job("job", f"{way} exec sleep 1000"), isolated=False)
     daemon = int(place.bench.said.expect(1, "ready", unless_gone=supervisor.pid)[0].split()[1])
+    on_record(supervisor)
     kill(supervisor.keeper(), supervisor.pid)
     waiting.wait_for_end(supervisor.pid)
     place.open().end(exit_code=0)  # the next command ends what it can find
@@ -359,7 +367,7 @@ def test_when_leader_or_init_is_killed_all_is(place: Place, who: str) -> None:
     way = escapes(WIPED["env_i_daemon"], program("deaf"))
     supervisor = place.start(job("job", f"{way} exec sleep 1000"))
     place.bench.said.expect(1, "ready", unless_gone=supervisor.pid)
-    leader = supervisor.journal().of("job_started")[0]["pid"]
+    leader = on_record(supervisor)
     (init,) = waiting.children_of(leader)
     os.kill({"leader": leader, "init": init}[who], signal.SIGKILL)
     supervisor.end(exit_code=1)
