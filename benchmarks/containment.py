@@ -54,9 +54,10 @@ class Peer:
     stop: tuple[signal.Signals, ...] = (signal.SIGTERM,)
     remark: str = ""
     hide_cgroups: bool = False
+    has_keeper: bool = False
 
 
-def ours(directory: Path, job: Path) -> list[str]:
+def ours(directory: Path, job: Path, isolation: str = "none") -> list[str]:
     jobs = [
         {
             "name": "job{i}",
@@ -65,7 +66,8 @@ def ours(directory: Path, job: Path) -> list[str]:
             "supports_termination": True,
         }
     ]
-    (directory / "workflow.json").write_text(json.dumps({"name": "containment", "jobs": jobs}))
+    workflow = {"name": "containment", "jobs": jobs, "execution_config": {"isolation": isolation}}
+    (directory / "workflow.json").write_text(json.dumps(workflow))
     return [
         sys.executable,
         "-m",
@@ -75,6 +77,10 @@ def ours(directory: Path, job: Path) -> list[str]:
         "--max-parallel-jobs",
         str(JOBS),
     ]
+
+
+def ours_isolated(directory: Path, job: Path) -> list[str]:
+    return ours(directory, job, "pid_namespace")
 
 
 def parallel(directory: Path, job: Path) -> list[str] | None:
@@ -136,16 +142,19 @@ def hyperqueue(directory: Path, job: Path) -> list[str] | None:
     found = which("hq")
     if not found:
         return None
+    hq = f"{found} --server-dir={directory}/hq"
+    # The worker, which runs the jobs, is what is told to stop.
     script = (
-        f"{found} server start & {found} worker start --cpus={JOBS} & "
-        f"{found} submit --array=1-{JOBS} bash {job}; wait"
+        f"{hq} server start & {hq} server wait && {hq} submit --array=1-{JOBS} --cpus=1 bash {job} && "
+        f"exec {hq} worker start --cpus={JOBS}"
     )
     return ["bash", "-c", script]
 
 
 ALL = (
-    Peer("torc-supervise", ours),
-    Peer("torc-supervise, no cgroups", ours, hide_cgroups=True),
+    Peer("torc-supervise", ours, has_keeper=True),
+    Peer("torc-supervise, no cgroups", ours, hide_cgroups=True, has_keeper=True),
+    Peer("torc-supervise, pid_namespace", ours_isolated, hide_cgroups=True, has_keeper=True),
     Peer("GNU parallel", parallel, (signal.SIGTERM,) * 2, "the second SIGTERM ends running jobs"),
     Peer("supervisord", supervisord),
     Peer("supervisord, stopasgroup", supervisord_groups),
@@ -210,7 +219,15 @@ def alive(pid: int) -> bool:
         return False
 
 
-def left(peer: Peer, signals: tuple[signal.Signals, ...], number: int) -> int | None:
+def forks(pid: int) -> list[int]:
+    """Helpers: children of a process that never called exec."""
+    own = Path(f"/proc/{pid}/cmdline").read_bytes()
+    return [child for child in children(pid) if Path(f"/proc/{child}/cmdline").read_bytes() == own]
+
+
+def left(
+    peer: Peer, signals: tuple[signal.Signals, ...], number: int, *, with_keeper: bool = False
+) -> int | None:
     """Processes that are left of the jobs, None where the peer is not there."""
     seconds = f"{100000 + os.getpid()}.{number}"
     with tempfile.TemporaryDirectory(prefix="containment-") as name:
@@ -231,6 +248,9 @@ def left(peer: Peer, signals: tuple[signal.Signals, ...], number: int) -> int | 
                 pause(0.05)
             (init,) = children(namespace)
             pid = children(init)[0]  # before what init has adopted
+            for helper in forks(pid) if with_keeper else ():
+                os.kill(helper, signal.SIGSTOP)  # it is not to see the other one's end
+                os.kill(helper, signal.SIGKILL)
             for signum in signals:
                 os.kill(pid, signum)
                 pause(0.5)
@@ -259,16 +279,19 @@ def main() -> None:
     )
     parser.add_argument("--only", help="names that contain this")
     only = parser.parse_args().only or ""
-    print("| supervisor | told to stop | killed by SIGKILL |\n|---|---|---|")
-    print(f"| before | {PROCESSES} | {PROCESSES} |")
+    print("| supervisor | told to stop | killed by SIGKILL | killed with its keeper |\n|---|---|---|---|")
+    print(f"| before | {PROCESSES} | {PROCESSES} | {PROCESSES} |")
     for number, peer in enumerate(peer for peer in ALL if only in peer.name):
-        asked = left(peer, peer.stop, 2 * number)
-        killed = left(peer, (signal.SIGKILL,), 2 * number + 1)
+        asked = left(peer, peer.stop, 3 * number)
+        killed = left(peer, (signal.SIGKILL,), 3 * number + 1)
+        both = "-"
+        if peer.has_keeper:
+            both = str(left(peer, (signal.SIGKILL,), 3 * number + 2, with_keeper=True))
         if asked is None or killed is None:
-            print(f"| {peer.name} | not installed | |", flush=True)
+            print(f"| {peer.name} | not installed | | |", flush=True)
             continue
         remark = f" ({peer.remark})" if peer.remark else ""
-        print(f"| {peer.name} | {asked}{remark} | {killed} |", flush=True)
+        print(f"| {peer.name} | {asked}{remark} | {killed} | {both} |", flush=True)
 
 
 if __name__ == "__main__":

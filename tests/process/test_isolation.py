@@ -119,6 +119,20 @@ def output(bench: Bench, job_id: int, stream: str = "o") -> str:
     return (bench.output / "job_stdio" / f"job_wf1_j{job_id}_r1_a1.{stream}").read_text()
 
 
+@pytest.mark.root
+def test_a_user_namespace_gives_an_ordinary_user_no_rights_over_others() -> None:
+    """What only root may read stays so, and so does what only root may signal."""
+    with bench_for_nobody() as bench:
+        secret = bench.directory / "secret"
+        secret.write_text("roots\n")
+        secret.chmod(0o600)
+        tries = "cat secret; chown 0 mine; echo x >/proc/sys/kernel/hostname; id -u; grep CapEff /proc/self/status"
+        supervisor = Place(bench, as_nobody()).start(job("tries", f"echo >mine; {tries}"))
+        supervisor.end(exit_code=0)
+        assert output(bench, 1).splitlines() == ["65534", "CapEff:\t0000000000000000"]
+        assert len(output(bench, 1, "e").splitlines()) == 3
+
+
 @pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
 def test_a_job_has_the_environment_descriptors_and_signals_of_any_other(bench: Bench, locale: str) -> None:
     look = (
