@@ -451,3 +451,11 @@ def test_where_the_kernel_allows_none_nothing_is_started(tmp_path: Path) -> None
     assert "user.max_pid_namespaces is 0" in done.stderr
     assert "isolation: none" in done.stderr
     assert not (tmp_path / "torc_output").exists()
+
+
+def test_whoever_ignores_sigchld_may_start_it(tmp_path: Path) -> None:
+    spec = tmp_path / "spec.yaml"
+    spec.write_text("name: x\njobs: [{name: inside, command: 'true', isolation: pid_namespace}]\n")
+    command = ["env", "--ignore-signal=CHLD", sys.executable, "-m", "torc_supervise_cli", "run", str(spec)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
