@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.peers import which
+from benchmarks.peers import PLACE, which
 
 JOBS = 10
 PROCESSES = 4 * JOBS
@@ -138,17 +138,30 @@ def runit(directory: Path, job: Path) -> list[str] | None:
     return [found, str(services(directory, job))] if found else None
 
 
+# PyPI's package has no command line: server and worker are in the program that uses it.
+HYPERQUEUE = """\
+import os, signal, sys
+from hyperqueue import Job, LocalCluster
+from hyperqueue.cluster import WorkerConfig
+place, command, count = sys.argv[1] + "/hq", sys.argv[2], int(sys.argv[3])
+os.mkdir(place)
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+with LocalCluster(place, WorkerConfig(cores=count)) as cluster:
+    job = Job()
+    for _ in range(count):
+        job.program(["bash", command])
+    cluster.client().submit(job)
+    while True:
+        signal.pause()
+"""
+
+
 def hyperqueue(directory: Path, job: Path) -> list[str] | None:
-    found = which("hq")
-    if not found:
+    python = PLACE / "bin" / "python"
+    if not any(PLACE.glob("lib/python3*/site-packages/hyperqueue")):
         return None
-    hq = f"{found} --server-dir={directory}/hq"
-    # The worker, which runs the jobs, is what is told to stop.
-    script = (
-        f"{hq} server start & {hq} server wait && {hq} submit --array=1-{JOBS} --cpus=1 bash {job} && "
-        f"exec {hq} worker start --cpus={JOBS}"
-    )
-    return ["bash", "-c", script]
+    (directory / "start.py").write_text(HYPERQUEUE)
+    return [str(python), str(directory / "start.py"), str(directory), str(job), str(JOBS)]
 
 
 ALL = (
@@ -161,7 +174,7 @@ ALL = (
     Peer("circus", circus),
     Peer("s6-svscan", s6),
     Peer("runsvdir", runit, (signal.SIGHUP,), "SIGHUP is its way to stop services"),
-    Peer("HyperQueue", hyperqueue),
+    Peer("HyperQueue", hyperqueue, remark="the program stops its LocalCluster"),
 )
 
 

@@ -78,7 +78,7 @@ def trouble() -> str | None:
         collect_own(pid)
     if answer == b"0":
         return None
-    what = os.strerror(int(answer)) if answer else "what tried it was killed"
+    what = os.strerror(int(answer)) if answer else "the attempt ended without an answer"
     switched_off = [text for path, value, text in _SWITCHES if _read(path) == value]
     return f"{what} ({', '.join(switched_off)})" if switched_off else what
 
