@@ -14,7 +14,7 @@ import pytest
 
 from support import waiting
 from support.supervised import CHILDREN, Bench, Supervisor, child, job, say, workflow_of
-from support.users import as_nobody, bench_for_nobody
+from support.users import NOBODY, as_nobody, bench_for_nobody
 from support.ways import WAYS, WIPED, escapes
 from torc_supervise.posix import namespaces
 from torc_supervise.workflow.model import Job, Workflow
@@ -129,7 +129,7 @@ def test_a_user_namespace_gives_an_ordinary_user_no_rights_over_others() -> None
         tries = "cat secret; chown 0 mine; echo x >/proc/sys/kernel/hostname; id -u; grep CapEff /proc/self/status"
         supervisor = Place(bench, as_nobody()).start(job("tries", f"echo >mine; {tries}"))
         supervisor.end(exit_code=0)
-        assert output(bench, 1).splitlines() == ["65534", "CapEff:\t0000000000000000"]
+        assert output(bench, 1).splitlines() == [str(NOBODY), "CapEff:\t0000000000000000"]
         assert len(output(bench, 1, "e").splitlines()) == 3
 
 
