@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.peers import which
+from benchmarks.peers import PLACE, which
 
 JOBS = 10
 PROCESSES = 4 * JOBS
@@ -54,9 +54,10 @@ class Peer:
     stop: tuple[signal.Signals, ...] = (signal.SIGTERM,)
     remark: str = ""
     hide_cgroups: bool = False
+    has_keeper: bool = False
 
 
-def ours(directory: Path, job: Path) -> list[str]:
+def ours(directory: Path, job: Path, isolation: str = "none") -> list[str]:
     jobs = [
         {
             "name": "job{i}",
@@ -65,7 +66,8 @@ def ours(directory: Path, job: Path) -> list[str]:
             "supports_termination": True,
         }
     ]
-    (directory / "workflow.json").write_text(json.dumps({"name": "containment", "jobs": jobs}))
+    workflow = {"name": "containment", "jobs": jobs, "execution_config": {"isolation": isolation}}
+    (directory / "workflow.json").write_text(json.dumps(workflow))
     return [
         sys.executable,
         "-m",
@@ -75,6 +77,10 @@ def ours(directory: Path, job: Path) -> list[str]:
         "--max-parallel-jobs",
         str(JOBS),
     ]
+
+
+def ours_isolated(directory: Path, job: Path) -> list[str]:
+    return ours(directory, job, "pid_namespace")
 
 
 def parallel(directory: Path, job: Path) -> list[str] | None:
@@ -132,27 +138,43 @@ def runit(directory: Path, job: Path) -> list[str] | None:
     return [found, str(services(directory, job))] if found else None
 
 
+# PyPI's package has no command line: server and worker are in the program that uses it.
+HYPERQUEUE = """\
+import os, signal, sys
+from hyperqueue import Job, LocalCluster
+from hyperqueue.cluster import WorkerConfig
+place, command, count = sys.argv[1] + "/hq", sys.argv[2], int(sys.argv[3])
+os.mkdir(place)
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+with LocalCluster(place, WorkerConfig(cores=count)) as cluster:
+    job = Job()
+    for _ in range(count):
+        job.program(["bash", command])
+    cluster.client().submit(job)
+    while True:
+        signal.pause()
+"""
+
+
 def hyperqueue(directory: Path, job: Path) -> list[str] | None:
-    found = which("hq")
-    if not found:
+    python = PLACE / "bin" / "python"
+    if not any(PLACE.glob("lib/python3*/site-packages/hyperqueue")):
         return None
-    script = (
-        f"{found} server start & {found} worker start --cpus={JOBS} & "
-        f"{found} submit --array=1-{JOBS} bash {job}; wait"
-    )
-    return ["bash", "-c", script]
+    (directory / "start.py").write_text(HYPERQUEUE)
+    return [str(python), str(directory / "start.py"), str(directory), str(job), str(JOBS)]
 
 
 ALL = (
-    Peer("torc-supervise", ours),
-    Peer("torc-supervise, no cgroups", ours, hide_cgroups=True),
+    Peer("torc-supervise", ours, has_keeper=True),
+    Peer("torc-supervise, no cgroups", ours, hide_cgroups=True, has_keeper=True),
+    Peer("torc-supervise, pid_namespace", ours_isolated, hide_cgroups=True, has_keeper=True),
     Peer("GNU parallel", parallel, (signal.SIGTERM,) * 2, "the second SIGTERM ends running jobs"),
     Peer("supervisord", supervisord),
     Peer("supervisord, stopasgroup", supervisord_groups),
     Peer("circus", circus),
     Peer("s6-svscan", s6),
     Peer("runsvdir", runit, (signal.SIGHUP,), "SIGHUP is its way to stop services"),
-    Peer("HyperQueue", hyperqueue),
+    Peer("HyperQueue", hyperqueue, remark="the program stops its LocalCluster"),
 )
 
 
@@ -210,7 +232,15 @@ def alive(pid: int) -> bool:
         return False
 
 
-def left(peer: Peer, signals: tuple[signal.Signals, ...], number: int) -> int | None:
+def forks(pid: int) -> list[int]:
+    """Helpers: children of a process that never called exec."""
+    own = Path(f"/proc/{pid}/cmdline").read_bytes()
+    return [child for child in children(pid) if Path(f"/proc/{child}/cmdline").read_bytes() == own]
+
+
+def left(
+    peer: Peer, signals: tuple[signal.Signals, ...], number: int, *, with_keeper: bool = False
+) -> int | None:
     """Processes that are left of the jobs, None where the peer is not there."""
     seconds = f"{100000 + os.getpid()}.{number}"
     with tempfile.TemporaryDirectory(prefix="containment-") as name:
@@ -231,6 +261,9 @@ def left(peer: Peer, signals: tuple[signal.Signals, ...], number: int) -> int | 
                 pause(0.05)
             (init,) = children(namespace)
             pid = children(init)[0]  # before what init has adopted
+            for helper in forks(pid) if with_keeper else ():
+                os.kill(helper, signal.SIGSTOP)  # it is not to see the other one's end
+                os.kill(helper, signal.SIGKILL)
             for signum in signals:
                 os.kill(pid, signum)
                 pause(0.5)
@@ -259,16 +292,19 @@ def main() -> None:
     )
     parser.add_argument("--only", help="names that contain this")
     only = parser.parse_args().only or ""
-    print("| supervisor | told to stop | killed by SIGKILL |\n|---|---|---|")
-    print(f"| before | {PROCESSES} | {PROCESSES} |")
+    print("| supervisor | told to stop | killed by SIGKILL | killed with its keeper |\n|---|---|---|---|")
+    print(f"| before | {PROCESSES} | {PROCESSES} | {PROCESSES} |")
     for number, peer in enumerate(peer for peer in ALL if only in peer.name):
-        asked = left(peer, peer.stop, 2 * number)
-        killed = left(peer, (signal.SIGKILL,), 2 * number + 1)
+        asked = left(peer, peer.stop, 3 * number)
+        killed = left(peer, (signal.SIGKILL,), 3 * number + 1)
+        both = "-"
+        if peer.has_keeper:
+            both = str(left(peer, (signal.SIGKILL,), 3 * number + 2, with_keeper=True))
         if asked is None or killed is None:
-            print(f"| {peer.name} | not installed | |", flush=True)
+            print(f"| {peer.name} | not installed | | |", flush=True)
             continue
         remark = f" ({peer.remark})" if peer.remark else ""
-        print(f"| {peer.name} | {asked}{remark} | {killed} |", flush=True)
+        print(f"| {peer.name} | {asked}{remark} | {killed} | {both} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import pytest
 
 from support import waiting
 from support.supervised import CHILDREN, Bench, Supervisor, child, job, say, workflow_of
-from support.users import as_nobody, bench_for_nobody
+from support.users import NOBODY, as_nobody, bench_for_nobody
 from support.ways import WAYS, WIPED, escapes
 from torc_supervise.posix import namespaces
 from torc_supervise.workflow.model import Job, Workflow
@@ -91,6 +91,12 @@ def program(name: str, *arguments: str) -> str:
     return " ".join(["bash $BENCH/" + name, *arguments])
 
 
+def on_record(supervisor: Supervisor) -> int:
+    """Wait until the start of the job is written; returns the leader's pid."""
+    waiting.wait_until(lambda: supervisor.journal().of("job_started"), "the start is not written")
+    return int(supervisor.journal().of("job_started")[0]["pid"])
+
+
 def kill(*pids: int) -> None:
     """At once, as far as that can be: none of them sees another one's end."""
     for pid in pids:
@@ -111,6 +117,20 @@ def test_a_job_is_alone_with_its_own_processes(place: Place) -> None:
 
 def output(bench: Bench, job_id: int, stream: str = "o") -> str:
     return (bench.output / "job_stdio" / f"job_wf1_j{job_id}_r1_a1.{stream}").read_text()
+
+
+@pytest.mark.root
+def test_a_user_namespace_gives_an_ordinary_user_no_rights_over_others() -> None:
+    """What only root may read stays so, and so does what only root may signal."""
+    with bench_for_nobody() as bench:
+        secret = bench.directory / "secret"
+        secret.write_text("roots\n")
+        secret.chmod(0o600)
+        tries = "cat secret; chown 0 mine; echo x >/proc/sys/kernel/hostname; id -u; grep CapEff /proc/self/status"
+        supervisor = Place(bench, as_nobody()).start(job("tries", f"echo >mine; {tries}"))
+        supervisor.end(exit_code=0)
+        assert output(bench, 1).splitlines() == [str(NOBODY), "CapEff:\t0000000000000000"]
+        assert len(output(bench, 1, "e").splitlines()) == 3
 
 
 @pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
@@ -251,7 +271,7 @@ def test_a_job_that_cannot_save_is_killed_at_once(place: Place) -> None:
 def test_p14_a_stopped_job_goes_on_to_save(place: Place) -> None:
     supervisor = place.start(job("saves", f"exec {program('saves', 'saved')}"))
     place.bench.said.expect(1, "ready", unless_gone=supervisor.pid)
-    leader = supervisor.journal().of("job_started")[0]["pid"]
+    leader = on_record(supervisor)
     os.killpg(leader, signal.SIGSTOP)
     waiting.wait_for_state(leader, "T")
     supervisor.signal(signal.SIGTERM)
@@ -315,6 +335,7 @@ def test_p10_nothing_outlives_supervisor_and_keeper(place: Place, scope: str, *,
     command = f"{way} exec {program('saves', 'saved')}"
     supervisor = place.start(job("job", command, saves=saves, signal_scope=scope, sigterm_lead_seconds=3.0))
     place.bench.said.expect(2, "ready", unless_gone=supervisor.pid)
+    on_record(supervisor)
     kill(supervisor.keeper(), supervisor.pid)
     if saves:
         place.bench.said.expect(1, "asked")
@@ -332,6 +353,7 @@ def test_p10_control_without_a_namespace_the_daemon_outlives_both(place: Place) 
     way = escapes(WIPED["env_i_daemon"], program("deaf"))
     supervisor = place.start(job("job", f"{way} exec sleep 1000"), isolated=False)
     daemon = int(place.bench.said.expect(1, "ready", unless_gone=supervisor.pid)[0].split()[1])
+    on_record(supervisor)
     kill(supervisor.keeper(), supervisor.pid)
     waiting.wait_for_end(supervisor.pid)
     place.open().end(exit_code=0)  # the next command ends what it can find
@@ -359,7 +381,7 @@ def test_when_leader_or_init_is_killed_all_is(place: Place, who: str) -> None:
     way = escapes(WIPED["env_i_daemon"], program("deaf"))
     supervisor = place.start(job("job", f"{way} exec sleep 1000"))
     place.bench.said.expect(1, "ready", unless_gone=supervisor.pid)
-    leader = supervisor.journal().of("job_started")[0]["pid"]
+    leader = on_record(supervisor)
     (init,) = waiting.children_of(leader)
     os.kill({"leader": leader, "init": init}[who], signal.SIGKILL)
     supervisor.end(exit_code=1)
@@ -429,3 +451,11 @@ def test_where_the_kernel_allows_none_nothing_is_started(tmp_path: Path) -> None
     assert "user.max_pid_namespaces is 0" in done.stderr
     assert "isolation: none" in done.stderr
     assert not (tmp_path / "torc_output").exists()
+
+
+def test_whoever_ignores_sigchld_may_start_it(tmp_path: Path) -> None:
+    spec = tmp_path / "spec.yaml"
+    spec.write_text("name: x\njobs: [{name: inside, command: 'true', isolation: pid_namespace}]\n")
+    command = ["env", "--ignore-signal=CHLD", sys.executable, "-m", "torc_supervise_cli", "run", str(spec)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr

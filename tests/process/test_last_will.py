@@ -84,11 +84,28 @@ def execute(state: WorkflowState) -> list[r.Record]:
     return written
 
 
-@pytest.mark.parametrize("pgid", [0, 1])
+@pytest.mark.parametrize("pgid", [0, 1, -1, -77])
 def test_a_start_that_failed_has_no_group_that_could_be_signalled(pgid: int) -> None:
     """The parent was killed between ``job_started`` with pgid 0 and its ``job_ended``."""
     written = execute(state_with(pgid))
     assert [record.ended for record in written if isinstance(record, r.JobEnded)] == ["lost"]
+
+
+@pytest.mark.process
+def test_p3_a_group_that_is_older_than_the_job_is_a_strangers() -> None:
+    """The number of a job that has ended, in use again; or a journal that somebody has edited."""
+    stranger = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+    try:
+        state = WorkflowState(1, workflow_of(job("j", "true")))
+        later = clock.monotonic() + 100.0
+        state.apply("t", later, r.RunStarted(1, "here", 1))
+        state.apply("t", later, r.JobStarted(1, 1, 1, stranger.pid, stranger.pid))
+        written = execute(state)
+        assert [record.ended for record in written if isinstance(record, r.JobEnded)] == ["lost"]
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
 
 
 @pytest.mark.process

@@ -54,6 +54,15 @@ def test_a_race_comment_names_a_test_that_exists() -> None:
     assert [found for found in references() if found[1:] not in there] == []
 
 
+@pytest.mark.parametrize("page", ["faults.md", "security.md"])
+def test_a_page_names_tests_that_exist(page: str) -> None:
+    there = {(path.name, node.name) for path, node in all_tests()}
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    named = re.findall(r"`(test_\w+\.py)::(\w+)`", text)
+    assert len(named) >= 15, "the scan finds them"
+    assert [found for found in named if found not in there] == []
+
+
 def test_test_names_are_not_used_twice_in_a_file() -> None:
     """The second definition would silently replace the first."""
     for path in files("tests"):

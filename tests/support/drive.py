@@ -3,7 +3,9 @@
 SETUP.json: ``{"output": DIR, "workflow": Workflow.to_dict() or null, "options": RunOptions fields, "resume": bool}``.
 ``"fault"``: a path; as soon as a file is there, the loop raises at the end of a turn, as a bug in it would.
 ``"hung_disk"``: path of a FIFO; as soon as it is there, every fsync waits until somebody opens it for writing.
+``"sick_disk"``: a path; as long as a file is there, every fsync fails with the error that it names.
 ``"no_keepers"``: a path; as long as a file is there, every new keeper dies before it has done anything.
+``"flush_limit"``: see ``Bench.start``.
 ``"cgroups"``: whether jobs may get cgroups of their own.
 Without a workflow the newest one in DIR is opened again: run once more with ``resume``, else only opened, which
 records what a dead supervisor left.  The last line on stdout is the report, as JSON.
@@ -11,6 +13,7 @@ records what a dead supervisor left.  The last line on stdout is the report, as 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -22,8 +25,8 @@ from torc_supervise.errors import TorcError
 from torc_supervise.helpers import keeper
 from torc_supervise.loop import Loop
 from torc_supervise.operations import opened as o
+from torc_supervise.operations import run as runs
 from torc_supervise.operations.reinitialize import first_record, plan_reinitialize, reinitialize
-from torc_supervise.operations.run import run
 from torc_supervise.operations.surroundings import RunOptions, survey
 from torc_supervise.posix import cgroups
 from torc_supervise.store.layout import find
@@ -56,17 +59,21 @@ def plant_in_keepers(fault: str) -> None:
     keeper.main = faulty
 
 
-def plant_in_disk(fifo: str) -> None:
+def plant_in_disk(fifo: str, sick: str) -> None:
     """Only the keeper syncs anything while a run goes on."""
     sync = os.fsync
 
-    def hang(descriptor: int) -> None:
+    def fail(descriptor: int) -> None:
         if os.path.exists(fifo):
             with open(fifo, "rb"):  # waits until somebody has it open for writing
                 pass
+        if os.path.exists(sick):
+            with open(sick, encoding="ascii") as file:
+                number = getattr(errno, file.read())
+            raise OSError(number, os.strerror(number))
         sync(descriptor)
 
-    os.fsync = hang
+    os.fsync = fail
 
 
 def main(path: str) -> int:
@@ -75,7 +82,9 @@ def main(path: str) -> int:
     if setup["fault"] is not None:
         plant(setup["fault"])
         plant_in_keepers(setup["no_keepers"])
-        plant_in_disk(setup["hung_disk"])
+        plant_in_disk(setup["hung_disk"], setup["sick_disk"])
+    if setup["flush_limit"] is not None:
+        runs.FLUSH_LIMIT = setup["flush_limit"]
     if not setup["cgroups"]:
         cgroups.make = lambda nonce: None
     options = RunOptions(**setup["options"])
@@ -91,7 +100,7 @@ def main(path: str) -> int:
             return 0
         if setup["resume"]:
             reinitialize(opened, plan_reinitialize(opened.state))
-        report = run(opened, options, survey(options, say), say)
+        report = runs.run(opened, options, survey(options, say), say)
     print(json.dumps(asdict(report)))
     return report.exit_code
 

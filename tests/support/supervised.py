@@ -51,6 +51,7 @@ class Bench:
         output: Path | None = None,
         before: str = "",
         cgroups: bool = False,
+        flush_limit: float | None = None,
         **options: Any,
     ) -> Supervisor:
         """Run these jobs; without jobs and workflow, open what is in the output directory.
@@ -58,6 +59,7 @@ class Bench:
         Args:
             cgroups: let each job have one where that is possible, as it is in earnest.
             before: what a batch script does before it execs the supervisor.
+            flush_limit: seconds that it waits at the end for records to be written, if not a minute.
         """
         if jobs or workflow is not None:
             workflow = workflow_of(*jobs) if workflow is None else workflow
@@ -70,8 +72,10 @@ class Bench:
             "options": options,
             "resume": resume,
             "cgroups": cgroups,
+            "flush_limit": flush_limit,
             "fault": str(self.directory / "fault"),
             "hung_disk": str(self.directory / "hung_disk"),
+            "sick_disk": str(self.directory / "sick_disk"),
             "no_keepers": str(self.directory / "no_keepers"),
         }
         setup.write_text(json.dumps(document))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -10,7 +11,8 @@ from pathlib import Path
 
 from support.supervised import Bench
 
-NOBODY = 65534
+NOBODY = 61000 + os.getpid() % 3000
+"""Nobody else's number: limits on processes count those of a user, also of tests that run beside this one."""
 
 
 def as_nobody() -> str:

@@ -3,13 +3,12 @@ can have one."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-import select
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from torc_supervise.exitstatus import Exited
 from torc_supervise.posix.reap import collect_own
 from torc_supervise.posix.spawn import spawn
 
@@ -68,16 +67,18 @@ def trouble() -> str | None:
     Raises:
         SpawnRefusedError, SpawnFailedError: that process cannot be started.
     """
-    pid = spawn((*_program(), "probe"), os.environ)
-    descriptor = os.pidfd_open(pid)
-    try:
-        select.select([descriptor], [], [])
-    finally:
-        os.close(descriptor)
-    exit_ = collect_own(pid)
-    if exit_ == Exited(0):
+    reader, writer = os.pipe()
+    with open(reader, "rb") as answers:
+        try:
+            pid = spawn((*_program(), "probe"), os.environ, writer)
+        finally:
+            os.close(writer)
+        answer = answers.read()
+    with contextlib.suppress(ChildProcessError):  # where SIGCHLD is ignored the kernel has collected it
+        collect_own(pid)
+    if answer == b"0":
         return None
-    what = os.strerror(exit_.code) if isinstance(exit_, Exited) else "it was killed"
+    what = os.strerror(int(answer)) if answer else "the attempt ended without an answer"
     switched_off = [text for path, value, text in _SWITCHES if _read(path) == value]
     return f"{what} ({', '.join(switched_off)})" if switched_off else what
 

@@ -149,7 +149,7 @@ def _fork_init() -> int:
 
 
 def probe() -> int:
-    """Exit code: 0 where a job can have a namespace, else the error's number."""
+    """The error's number where a job can have no namespace, else 0."""
     try:
         enter_namespace()
         init = os.fork()
@@ -170,7 +170,8 @@ def main() -> NoReturn:
     """
     arguments = sys.argv[1:]
     if arguments == ["probe"]:
-        os._exit(probe())
+        os.write(0, b"%d" % probe())
+        os._exit(0)
     parent, scope, signum, grace, cgroup, lc_ctype, *command = arguments
     if os.getppid() != int(parent):
         os._exit(NO_NAMESPACE)
