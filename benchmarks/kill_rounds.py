@@ -1,6 +1,6 @@
 """SIGKILL to parts of the supervisor at random instants: what is left, what is lost, what is there twice (P9, P10).
 
-    python -m benchmarks.kill_rounds [--rounds 200] [--seed 1] [--target parent] [--target pair] ...
+    python -m benchmarks.kill_rounds [--rounds 200] [--seed 1] [--at-a-time 3] [--target parent] ...
 
 Each round runs a small random workflow, kills the target at a random instant, waits until everything of the supervisor
 is gone, looks for processes of its jobs, has the next command finish the workflow, and reads its journal.  Targets:
@@ -18,6 +18,7 @@ import signal
 import sys
 import tempfile
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,7 @@ class Round:
     unrecorded: int = 0  # attempts that began and that the journal does not know
     incomplete: bool = False  # the workflow could not be finished
     error: str = ""
+    kept: str = ""  # where its directory is
 
     @property
     def wrong(self) -> bool:
@@ -166,24 +168,12 @@ INTERRUPTED: list[int] = []
 """Signals to stop: the round is finished, and what there is is printed."""
 
 
-def play_rounds(
-    target: str, rounds: int, seed: int, keep: Path, patience: float
-) -> tuple[dict[str, Any], list[str]]:
-    results, wrong = [], []
-    for number in range(rounds):
-        if INTERRUPTED:
-            break
-        directory = Path(tempfile.mkdtemp(prefix="kill-round-"))
-        result = Killing(directory, target, random.Random(f"{seed} {target} {number}"), patience).play()
-        results.append(result)
-        if result.wrong:
-            kept = keep / f"{target}-{seed}-{number}"
-            shutil.move(directory, kept)
-            (kept / "result.json").write_text(json.dumps(vars(result)))
-            wrong.append(str(kept))
-        else:
-            shutil.rmtree(directory)
-        print(f"{target}: {number + 1}/{rounds}, {len(wrong)} wrong", file=sys.stderr)
+def play_rounds(target: str, options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+    """The table's entry, and the directories of rounds that went wrong."""
+    with ThreadPoolExecutor(options.at_a_time) as threads:
+        played = threads.map(lambda number: play_round(target, number, options), range(options.rounds))
+        results = [result for result in played if result is not None]
+    wrong = [result.kept for result in results if result.wrong]
     killed = [result for result in results if not result.was_over]
     return {
         "rounds": len(results),
@@ -199,6 +189,23 @@ def play_rounds(
     }, wrong
 
 
+def play_round(target: str, number: int, options: argparse.Namespace) -> Round | None:
+    """None where nobody wants to go on."""
+    if INTERRUPTED:
+        return None
+    directory = Path(tempfile.mkdtemp(prefix="kill-round-"))
+    chance = random.Random(f"{options.seed} {target} {number}")
+    result = Killing(directory, target, chance, options.patience).play()
+    if result.wrong:
+        result.kept = str(options.keep / f"{target}-{options.seed}-{number}")
+        shutil.move(directory, result.kept)
+        (Path(result.kept) / "result.json").write_text(json.dumps(vars(result)))
+    else:
+        shutil.rmtree(directory)
+    print(f"{target}: {number + 1}/{options.rounds}{', WRONG' if result.wrong else ''}", file=sys.stderr)
+    return result
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -206,6 +213,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=200, help="for each target")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--target", action="append", choices=TARGETS)
+    parser.add_argument("--at-a-time", type=int, default=1, help="rounds side by side")
     parser.add_argument("--keep", type=Path, default=Path(tempfile.gettempdir()), help="for failed rounds")
     parser.add_argument("--patience", type=float, default=SHORT, help="seconds for helpers to leave")
     options = parser.parse_args()
@@ -214,9 +222,7 @@ def main() -> int:
     options.keep.mkdir(parents=True, exist_ok=True)
     table, wrong = {}, []
     for target in options.target or TARGETS:
-        table[target], failed = play_rounds(
-            target, options.rounds, options.seed, options.keep, options.patience
-        )
+        table[target], failed = play_rounds(target, options)
         wrong += failed
     print(json.dumps({"seed": options.seed, "targets": table, "wrong": wrong}, indent=2))
     return 1 if wrong else 0

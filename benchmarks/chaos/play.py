@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -75,8 +77,8 @@ class Player:
             self.account.attempts = len(books.started)
             if (journal.parent / "lock").exists():
                 self._violate("the lock was not released")
-        if "Traceback" in (said := (self._directory / "said").read_text(errors="replace")):
-            self._violate(f"a traceback: {said[said.index('Traceback') :][:2000]}")
+        for traceback in tracebacks((self._directory / "said").read_text(errors="replace")):
+            self._violate(f"a traceback:\n{traceback}")
         return self.account
 
     def _violate(self, what: str) -> None:
@@ -200,3 +202,10 @@ class Player:
             if code in COMPLETE:
                 return
         self._violate(f"the workflow does not complete: {self.account.legs[-MOST_LEGS_TO_COMPLETE:]}")
+
+
+def tracebacks(said: str) -> Iterator[str]:
+    """Those of errors.  Ctrl-C may come while the interpreter itself starts, before there is anything of ours."""
+    for found in re.finditer(r"^Traceback .*\n((?: .*\n)+)(.*)", said, re.MULTILINE):
+        if found[2] != "KeyboardInterrupt" or "torc_supervise" in found[1]:
+            yield found[0]

@@ -13,7 +13,7 @@ from support.sources import ROOT
 
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.chaos import plan
+from benchmarks.chaos import plan, play
 from benchmarks.chaos.verdict import Verdict
 from benchmarks.rounds import Books
 
@@ -66,6 +66,16 @@ def test_with_parent_and_keeper_killed_an_attempt_may_have_come_to_its_own_end_u
     unsettled = "j is never settled in the end, not completed"
     assert violations(notes="ready done", lenient=True) == [unsettled]
     assert f"not on record: {PROCESS} began" in violations(notes="ready", lenient=True)
+
+
+def test_a_traceback_is_wrong_unless_the_interpreter_was_interrupted_while_it_started() -> None:
+    head, ours = "Traceback (most recent call last):\n", '  File "torc_supervise/loop.py", line 1, in turn\n'
+    starts = head + '  File "<frozen site>", line 1, in main\nKeyboardInterrupt'
+    bug, interrupted = f"{head}{ours}KeyError: 1", f"{head}{ours}KeyboardInterrupt"
+    assert list(play.tracebacks(f"{starts}\nworkflow 1\n{bug}\n{starts}\n{interrupted}\n")) == [
+        bug,
+        interrupted,
+    ]
 
 
 def test_a_seed_says_everything_that_is_to_happen() -> None:
