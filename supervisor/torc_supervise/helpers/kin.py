@@ -44,8 +44,12 @@ class Kin:
     def members(self, attempts: Mapping[JobId, LiveAttempt]) -> dict[JobId, list[ProcessStat]] | None:
         """Living processes of the attempts: of their groups, and outside of them.
 
-        A group's number cannot change hands while a member lives; what has it is of the right session, and no older
-        than the job.  An attempt that could not be started has no group; its number is 0.
+        What has a group's number is of the right session, no older than the job, and does not carry another's mark.  An
+        attempt that could not be started has no group; its number is 0.
+
+        Race: the leader was collected, by its supervisor or, after that one's death, by init, and its number went to
+        the leader of somebody else's job, or of one of ours that nobody has heard of yet.
+        Test: tests/simulator/test_found.py.
 
         Returns:
             None where the environment of a process cannot be read now: ask again soon.
@@ -62,11 +66,7 @@ class Kin:
         owners: dict[int, JobId | None] = {}
         for about in everything.values():
             job_id = groups.get(about.pgid)
-            if (
-                job_id is not None
-                and about.sid == about.pgid
-                and self._is_young_enough(about, attempts[job_id])
-            ):
+            if job_id is not None and self._is_member(about, attempts[job_id], attempts):
                 owners[about.pid] = job_id
         if self._cgroup is not None:
             for job_id, live in attempts.items():
@@ -79,6 +79,19 @@ class Kin:
             if owner in found and everything[pid].alive:
                 found[owner].append(everything[pid])
         return found if sure else None
+
+    def _is_member(
+        self, about: ProcessStat, live: LiveAttempt, attempts: Mapping[JobId, LiveAttempt]
+    ) -> bool:
+        """Of a process with the attempt's group: one that has wiped its environment, or shows none now, is believed."""
+        if about.sid != about.pgid or not self._is_young_enough(about, live):
+            return False
+        if self._nonce is None:
+            return True
+        self._read(about, attempts)
+        mark = self._marks.get((about.pid, about.start_ticks))
+        started = live.started
+        return mark is None or mark == Mark(self._nonce, str(started.job_id), str(started.attempt_id))
 
     def _resolve(
         self,
