@@ -8,6 +8,7 @@ import time
 
 from simulator.day import live
 from simulator.days import explain, live_through
+from simulator.fibers import NEVER
 from simulator.plan import draw
 
 
@@ -16,6 +17,7 @@ def main() -> int:
     parser.add_argument(
         "--events", type=int, default=1_000_000, help="stop after so many events (default: %(default)s)"
     )
+    parser.add_argument("--minutes", type=float, default=NEVER, help="or after so much time (default: never)")
     parser.add_argument("--seed", type=int, default=0, help="of the first day (default: %(default)s)")
     parser.add_argument("--day", type=int, help="live through the day of this seed only, and say how it went")
     chosen = parser.parse_args()
@@ -26,7 +28,7 @@ def main() -> int:
             print(explain(draw(chosen.day), report.failure))
         return 1 if report.failure is not None else 0
     began = time.monotonic()
-    tally = live_through(range(chosen.seed, chosen.seed + chosen.events), chosen.events)
+    tally = live_through(range(chosen.seed, chosen.seed + chosen.events), chosen.events, chosen.minutes * 60)
     seconds = time.monotonic() - began
     print(
         f"{tally.days} days from seed {chosen.seed}, {tally.events} events in {seconds:.1f} s: "

@@ -64,6 +64,15 @@ class Attempts:
         there = self._processes.values()
         return [process for process in there if process.alive and self._family.get(process) is attempt]
 
+    def number_is_anothers(self, attempt: Attempt) -> bool:
+        """Its number went to somebody who is stuck, so that nobody can read whose that is."""
+        there = [
+            each
+            for each in self._processes.values()
+            if each.pgid == attempt.process.pid and each.uninterruptible
+        ]
+        return any(self._family.get(process) is not attempt for process in there)
+
     def with_result(self, record: JobEnded) -> Attempt | None:
         """None where there never was a process."""
         key = (record.run_id, record.job_id, record.attempt_id)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from simulator.day import Patch, live
+from simulator.fibers import NEVER
 from simulator.plan import Plan, draw
 from simulator.shrink import describe, shrink
 
@@ -20,8 +22,9 @@ class Tally:
     failed: str = ""
 
 
-def live_through(seeds: range, events: int | None = None) -> Tally:
-    """All seeds, or until so many events have happened, or until a rule is broken."""
+def live_through(seeds: range, events: float = NEVER, seconds: float = NEVER) -> Tally:
+    """All seeds, or until so many events have happened or seconds have passed, or until a rule is broken."""
+    until = time.monotonic() + seconds
     tally = Tally()
     for seed in seeds:
         report = live(draw(seed))
@@ -30,7 +33,7 @@ def live_through(seeds: range, events: int | None = None) -> Tally:
         if report.failure is not None:
             tally.failed = explain(draw(seed), report.failure)
             break
-        if events is not None and tally.events >= events:
+        if tally.events >= events or time.monotonic() >= until:
             break
     return tally
 

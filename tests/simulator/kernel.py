@@ -19,6 +19,7 @@ from simulator.stand_ins import BOOT_OFFSET, Waiting
 from support.fake_kernel import SUPERVISOR, FakeKernel, Process
 from torc_supervise.exitstatus import Exit, Exited, Signaled, Usage
 from torc_supervise.posix.groups import Delivery
+from torc_supervise.posix.marks import NONCE
 from torc_supervise.posix.procfs import ProcessStat
 from torc_supervise.posix.reap import NotNowError, Sweep
 from torc_supervise.posix.spawn import SpawnFailedError, SpawnRefusedError
@@ -27,6 +28,15 @@ if TYPE_CHECKING:
     from simulator.rules import Rules
 
 INIT = 1
+STRANGERS = 0.2  # share of the free numbers that a stranger gets
+STRANGERS_STAY = 20.0  # seconds
+STRANGER = {
+    "TORC_WORKFLOW_ID": "7",
+    "TORC_JOB_ID": "1",
+    "TORC_ATTEMPT_ID": "1",
+    "TORC_RUN_ID": "1",
+    NONCE: "another",
+}
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -137,7 +147,9 @@ class SimulatedKernel(FakeKernel):
     def collect(self, pid: int) -> Usage | None:
         self.hub.enter("wait4")
         self.rules.collecting(pid)
-        return super().collect(pid)
+        usage = super().collect(pid)
+        self._let_in_a_stranger()
+        return usage
 
     def watch(self, pid: int) -> int | None:
         self.hub.enter("pidfd_open")
@@ -265,6 +277,18 @@ class SimulatedKernel(FakeKernel):
     def _collect_as_init(self, process: Process) -> None:
         if process.parent == INIT and not process.alive:
             self.processes.pop(process.pid, None)
+            if process.environment.get(NONCE) != STRANGER[NONCE]:
+                self._let_in_a_stranger()
+
+    def _let_in_a_stranger(self) -> None:
+        """A number is free: sometimes the next one to get it is a job of another supervisor of the same user."""
+        if self.hub.random.random() < STRANGERS:
+            self.schedule(self.hub.random.choice((0.0, 0.01, 1.0)), self._begin_stranger)
+
+    def _begin_stranger(self) -> None:
+        pid = self._free_pid()
+        stranger = self.processes[pid] = Process(pid, INIT, pid, pid, self.hub.now, 0, (), STRANGER)
+        self.schedule(STRANGERS_STAY, lambda: stranger.alive and self.exit(pid))
 
     def _end(self, process: Process, exit_: Exit) -> None:
         super()._end(process, exit_)

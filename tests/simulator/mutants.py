@@ -12,10 +12,11 @@ from signal import SIGCONT, SIGKILL
 from typing import Any
 
 from simulator.kernel import SimulatedKernel
-from simulator.plan import CRASHES
+from simulator.plan import CRASHES, ENDINGS
 from torc_supervise.helpers import last_will
 from torc_supervise.helpers.channel import Channel
 from torc_supervise.helpers.keeper import Keeper
+from torc_supervise.helpers.kin import Kin
 from torc_supervise.helpers.last_will import LastWill
 from torc_supervise.helpers.link import KeeperLink
 from torc_supervise.helpers.writer import Writer
@@ -341,4 +342,10 @@ mutant(
     theme=CRASHES,
 )
 mutant("the last will passes nothing on to what left its group", "P10", (LastWill, "_pass_on", nothing))
+mutant(
+    "the last will trusts the number of a group",
+    "P3",
+    (Kin, "_is_its_group", lambda self, group, live, attempts: True),
+    theme=ENDINGS,
+)
 mutant("the keeper has no last will", "P10", (Keeper, "_execute_last_will", nothing))

@@ -77,7 +77,8 @@ class Results:
             return
         found = set(self._attempts.left_of(attempt)) - self._attempts.untraceable
         if record.ended == "unkillable":
-            self._check_unkillable(attempt, list(found))
+            if not self._attempts.number_is_anothers(attempt):
+                self._check_unkillable(attempt, list(found))
         elif found:
             raise self.broken(f"P4: a will ends job {attempt.job_id}, of which {len(found)} processes live")
 

@@ -19,6 +19,7 @@ from torc_supervise.machine import deadlines
 from torc_supervise.machine import records as r
 from torc_supervise.machine.deadlines import WallTime
 from torc_supervise.machine.live import LiveAttempt
+from torc_supervise.machine.phases import Lingering
 from torc_supervise.machine.state import WorkflowState
 from torc_supervise.machine.supervision import SECOND_INTERRUPT_AFTER, Supervision
 from torc_supervise.workflow.model import Job
@@ -105,7 +106,7 @@ class Rules:
             if who != "supervisor" and signum == signal.SIGKILL:
                 self._check_kill(attempt)
             attempt.sent.append((self._hub.now, signum, who))
-            self._reckon(attempt, signum, who)
+            self._reckon(attempt, signum)
 
     def _signalling_process(self, process: Process | None, signum: int, who: str) -> None:
         if process is None:
@@ -120,7 +121,7 @@ class Rules:
             if who == "will" and signum == signal.SIGKILL:
                 self._check_kill(attempt)
             attempt.sent.append((self._hub.now, signum, who))
-            self._reckon(attempt, signum, who)
+            self._reckon(attempt, signum)
 
     def _term(self, attempt: Attempt) -> int:
         assert self.state is not None
@@ -167,6 +168,8 @@ class Rules:
             if not wanted:
                 raise self.broken(f"P6: job {job.job_id} is killed and nobody has asked for it")
             return
+        if attempt.is_lost and not job.supports_termination:
+            return  # it may have had a few seconds for what it has left behind: who goes on does not know
         grace, _ = deadlines.grace_of(job, self.state.workflow.execution)
         grace *= min((wall.grace_scale for wall in walls), default=1.0)
         if attempt.exited < asks[0] + 1.0 or attempt.exited < now:
@@ -176,14 +179,15 @@ class Rules:
         if not over and now - asks[0] < grace - 1e-3:
             raise self.broken(f"P6: job {job.job_id} is killed {now - asks[0]:.3f} s after its signal")
 
-    def _reckon(self, attempt: Attempt, signum: int, who: str) -> None:
+    def _reckon(self, attempt: Attempt, signum: int) -> None:
         """By when SIGKILL has to follow.  Later requests change nothing (P6)."""
         if signum in (signal.SIGCONT, signal.SIGKILL) or attempt.kill_due < NEVER or self.state is None:
             return
         now, wall = self._hub.now, self.walls[-1][1] if self.walls else WallTime()
         grace, stated = deadlines.grace_of(self.job(attempt.job_id), self.state.workflow.execution)
         grace *= wall.grace_scale
-        if attempt.exited < NEVER and who == "supervisor":  # a will cannot tell
+        phase = self.supervision.phase(attempt.job_id) if self.supervision is not None else None
+        if isinstance(phase, Lingering):  # a will, or a supervisor that has not looked yet, cannot tell
             grace, stated = LEFTOVER_GRACE, True
         attempt.kill_due = now + grace
         if wall.known and not stated:

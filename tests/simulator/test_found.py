@@ -6,6 +6,7 @@ import pytest
 
 from simulator.day import live
 from simulator.plan import JobPlan, Plan
+from simulator.programs import Child, Program
 
 CANNOT_SAVE = JobPlan({"supports_termination": False})
 
@@ -15,6 +16,21 @@ FOUND = {
     ),
     "a machine too full for the first keeper was a traceback": Plan(
         159, (CANNOT_SAVE,), events=((0.0, "refuse_forks", 5),), latency=0.5
+    ),
+    "a last will signalled a stranger that had got the number of a job": Plan(
+        1071, (JobPlan({"supports_termination": True}),), events=((3.0, "signal", 15),), fatal=22, latency=0.5
+    ),
+    "a last will killed a stranger that had got the number of a job": Plan(
+        1189,
+        (
+            JobPlan(
+                {"supports_termination": True},
+                Program(on_signal="saves", saving=1.0, children=(Child(seconds=12.0, way="setsid"),)),
+            ),
+        ),
+        events=((3.0, "kill_supervisor", None),),
+        lead=5.0,
+        latency=0.5,
     ),
 }
 
