@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 
-from hyperqueue import Job
+from hyperqueue import Job  # type: ignore[import-not-found]
 from hyperqueue.cluster import LocalCluster, WorkerConfig  # type: ignore[import-not-found]
 
 
