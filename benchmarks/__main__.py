@@ -63,11 +63,10 @@ def _run(arguments: argparse.Namespace) -> int:
                 lambda text: print(text, file=sys.stderr, flush=True),
                 Path(scratch),
             )
-    text = json.dumps(result, indent=1)
-    if arguments.output is not None:
-        arguments.output.write_text(text + "\n")
-    else:
-        print(text)
+            if arguments.output is not None:  # after each: what was measured is kept, whatever comes
+                arguments.output.write_text(json.dumps(result, indent=1) + "\n")
+    if arguments.output is None:
+        print(json.dumps(result, indent=1))
     return 0
 
 
