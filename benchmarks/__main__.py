@@ -53,7 +53,11 @@ def _run(arguments: argparse.Namespace) -> int:
         print(f"no such measure; there are: {', '.join(known)}", file=sys.stderr)
         return 2
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # nobody's program is compiled anew at each start
-    result: dict[str, Any] = {"machine": machine.facts(arguments.directory), "measures": {}}
+    result: dict[str, Any] = {
+        "machine": machine.facts(arguments.directory),
+        "quick": arguments.quick,
+        "measures": {},
+    }
     with tempfile.TemporaryDirectory(prefix="bench-", dir=arguments.directory) as scratch:
         for name in wanted:
             result["measures"][name] = measure.run(
