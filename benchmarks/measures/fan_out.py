@@ -10,7 +10,7 @@ from benchmarks.fan import Start
 from benchmarks.measure import Measure, Once, Target, Values
 from benchmarks.peers import circus, gnu_parallel, hyperqueue, s6, supervisord
 
-TURNS = {100: 3, 200: 3, 500: 5, 1000: 2}
+TURNS = {100: 2, 200: 2, 500: 5, 1000: 1}
 PEERS = (gnu_parallel, hyperqueue, circus, s6, supervisord)
 FLOOR = "C killpg loop"
 NOTES = {
