@@ -92,9 +92,11 @@ def terminate(directory: Path, start: Start, count: int, save_seconds: float = 0
     """
     children = Children(directory, save_seconds)
     fan = start(directory, count, children.words, signal.SIGTERM)
-    ready(fan, children, count)
+    pids = ready(fan, children, count)
     began = fan.signal()
     gone = fan.gone()
+    if gone is None:
+        _end(pids)
     received = children.stamps("r")
     values = {"reached": float(len(received))}
     if gone is not None:
@@ -116,6 +118,13 @@ def kill(directory: Path, start: Start, count: int) -> dict[str, float]:
     if gone is not None:
         values["exit_ms"] = (gone - began) / 1e6
     return spread(began, dead) | values
+
+
+def _end(pids: list[int]) -> None:
+    """Children of a subject that hung and was killed: nobody else sees to them."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def ready(fan: Fan, children: Children, count: int) -> list[int]:
