@@ -53,7 +53,11 @@ def _run(arguments: argparse.Namespace) -> int:
         print(f"no such measure; there are: {', '.join(known)}", file=sys.stderr)
         return 2
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # nobody's program is compiled anew at each start
-    result: dict[str, Any] = {"machine": machine.facts(arguments.directory), "measures": {}}
+    result: dict[str, Any] = {
+        "machine": machine.facts(arguments.directory),
+        "quick": arguments.quick,
+        "measures": {},
+    }
     with tempfile.TemporaryDirectory(prefix="bench-", dir=arguments.directory) as scratch:
         for name in wanted:
             result["measures"][name] = measure.run(
@@ -63,11 +67,10 @@ def _run(arguments: argparse.Namespace) -> int:
                 lambda text: print(text, file=sys.stderr, flush=True),
                 Path(scratch),
             )
-    text = json.dumps(result, indent=1)
-    if arguments.output is not None:
-        arguments.output.write_text(text + "\n")
-    else:
-        print(text)
+            if arguments.output is not None:  # after each: what was measured is kept, whatever comes
+                arguments.output.write_text(json.dumps(result, indent=1) + "\n")
+    if arguments.output is None:
+        print(json.dumps(result, indent=1))
     return 0
 
 

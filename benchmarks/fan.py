@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -13,8 +14,11 @@ from pathlib import Path
 from benchmarks import floor, workflows
 
 READY_WITHIN = 60.0
-GONE_WITHIN = 60.0
+GONE_WITHIN = 15.0
 """Seconds, after which a subject is said to hang."""
+
+SETTLED_AFTER = 1.0
+"""Seconds between the last child's start and the signal: circus ignores one that comes while it starts them."""
 
 Start = Callable[[Path, int, list[str], signal.Signals], "Fan"]
 """Starts ``count`` children of these words under a subject, in a directory; this signal is to end them."""
@@ -33,22 +37,18 @@ class Fan:
         self.process.send_signal(signal.SIGTERM)
         return began
 
-    def gone(self) -> int:
-        """Waits for its end; returns nanoseconds on the monotonic clock.
-
-        Raises:
-            TimeoutExpired: it hangs; it was killed.
-        """
+    def gone(self) -> int | None:
+        """Waits for its end; nanoseconds on the monotonic clock, None if it hung and was killed."""
         try:
             self.process.wait(GONE_WITHIN)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-            raise
+            return None
+        else:
+            return time.monotonic_ns()
         finally:
-            gone = time.monotonic_ns()
             self.tidy()
-        return gone
 
 
 class Children:
@@ -92,11 +92,15 @@ def terminate(directory: Path, start: Start, count: int, save_seconds: float = 0
     """
     children = Children(directory, save_seconds)
     fan = start(directory, count, children.words, signal.SIGTERM)
-    ready(fan, children, count)
+    pids = ready(fan, children, count)
     began = fan.signal()
     gone = fan.gone()
+    if gone is None:
+        _end(pids)
     received = children.stamps("r")
-    values = {"exit_ms": (gone - began) / 1e6 - save_seconds * 1e3, "reached": float(len(received))}
+    values = {"reached": float(len(received))}
+    if gone is not None:
+        values["exit_ms"] = (gone - began) / 1e6 - save_seconds * 1e3
     if save_seconds:
         values["saved"] = float(len(children.stamps("s")))
     return spread(began, received) | values
@@ -110,22 +114,35 @@ def kill(directory: Path, start: Start, count: int) -> dict[str, float]:
     began = fan.signal()
     dead = deaths.wait()
     gone = fan.gone()
-    return spread(began, dead) | {"exit_ms": (gone - began) / 1e6, "reached": float(len(dead))}
+    values = {"reached": float(len(dead))}
+    if gone is not None:
+        values["exit_ms"] = (gone - began) / 1e6
+    return spread(began, dead) | values
+
+
+def _end(pids: list[int]) -> None:
+    """Children of a subject that hung and was killed: nobody else sees to them."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def ready(fan: Fan, children: Children, count: int) -> list[int]:
-    """The children's pids, when all are ready.
+    """The children's pids, when all are ready, and the subject has had a moment for what follows its last start.
 
     Raises:
         TimeoutError: some are missing; the subject was killed.
     """
     try:
-        return children.wait_until_ready(count)
+        pids = children.wait_until_ready(count)
     except TimeoutError:
         fan.process.kill()
         fan.process.wait()
         fan.tidy()
         raise
+    with contextlib.suppress(subprocess.TimeoutExpired):  # that it still runs is what is expected
+        fan.process.wait(SETTLED_AFTER)
+    return pids
 
 
 def spread(began: int, times: list[int]) -> dict[str, float]:

@@ -26,6 +26,8 @@ and take their time stamps themselves. Everything is on that keeps a job's resul
 fsync, one session and, where allowed, one cgroup a job.
 """
 
+_QUICK = "\nFrom a quick run: small sizes, one turn each. Good for a look, not for a claim.\n"
+
 _AGAIN = """## To measure again
 
 On an idle machine with a C compiler, from the project's directory:
@@ -49,9 +51,10 @@ def write(results: list[dict[str, Any]], docs: Path) -> None:
     plots = docs / "performance"
     plots.mkdir(exist_ok=True)
     measures: dict[str, Any] = {}
+    warning = _QUICK if any(result.get("quick") for result in results) else ""
     for result in results:
         measures |= result["measures"]
-    parts = [_INTRODUCTION, _machine(results[0]["machine"]), _targets(verdicts(measures))]
+    parts = [_INTRODUCTION, _machine(results[0]["machine"]) + warning, _targets(verdicts(measures))]
     for name, measure in measures.items():
         parts.append(_section(name, measure))
         if plot := _plot(name, measure):

@@ -29,7 +29,7 @@ def measures() -> Iterator[Measure]:
         "SIGKILL for 500 children that cannot save; their ends as a bystander sees them (pidfd)",
         "ms",
         subjects,
-        repeat=3,
+        repeat=2,
         headline="last_ms",
         notes={"last_ms": "until the last child is dead", "exit_ms": "until the supervisor is gone"},
     )

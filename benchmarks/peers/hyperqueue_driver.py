@@ -6,12 +6,13 @@ hyperqueue_driver.py fan DIRECTORY COUNT CPUS WORD...      until SIGTERM, which 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 import time
 
-from hyperqueue import Job
+from hyperqueue import Job  # type: ignore[import-not-found]
 from hyperqueue.cluster import LocalCluster, WorkerConfig  # type: ignore[import-not-found]
 
 
@@ -26,6 +27,9 @@ def main(what: str, directory: str, count: str, cpus: str, *words: str) -> None:
 
     def stop(*_: object) -> None:
         cluster.stop()
+        with contextlib.suppress(ChildProcessError):  # until there is none: its end would be theirs
+            while True:
+                os.waitid(os.P_ALL, 0, os.WEXITED)
         os._exit(0)
 
     signal.signal(signal.SIGTERM, stop)
