@@ -182,7 +182,7 @@ def test_p5_a_leader_that_saves_and_its_escapee_are_asked_at_the_same_time(bench
 def test_p5_a_deaf_escapee_is_killed_at_its_jobs_deadline(bench: Bench, way: str) -> None:
     supervisor = bench.start(
         workflow=workflow_of(
-            job("starts", f"{escapes(way, child('counts.py'))} exec sleep 1000", sigterm_lead_seconds=0.3)
+            job("starts", f"{escapes(way, child('counts.py'))} exec sleep 1000", sigterm_lead_seconds=3.0)
         )
     )
     bench.said.expect(starting_with="ready", unless_gone=supervisor.pid)
@@ -243,7 +243,7 @@ def test_p10_an_escapee_may_save_when_the_supervisor_was_killed(bench: Bench, wa
 @few_ways
 def test_p10_a_deaf_escapee_does_not_outlive_a_killed_supervisor(bench: Bench, way: str) -> None:
     supervisor = bench.start(
-        job("starts", f"{escapes(way, child('counts.py'))} exec sleep 1000", sigterm_lead_seconds=0.3)
+        job("starts", f"{escapes(way, child('counts.py'))} exec sleep 1000", sigterm_lead_seconds=3.0)
     )
     bench.said.expect(starting_with="ready", unless_gone=supervisor.pid)
     keeper = supervisor.keeper()
