@@ -28,7 +28,7 @@ def test_a_working_directory_and_a_home_that_vanish_hold_up_nothing(bench: Bench
     supervisor = bench.start(
         job("first", WAITS),
         *(job(f"j{i}", "exit 0", after=("first",)) for i in range(5)),
-        job("last", SLEEPS, after=("j4",)),
+        job("last", SLEEPS, after=tuple(f"j{i}" for i in range(5))),
         before="cd home",
         environment={"HOME": str(home), "XDG_RUNTIME_DIR": str(home / "run")},
     )
