@@ -389,18 +389,19 @@ def test_p5_what_another_supervisor_inside_of_a_job_sees_to_is_asked_by_that_one
     """Below our job's leader and outside of its group, but with another run's nonce."""
     inner = f"env TORC_RUN_NONCE=inner setsid {child('counts.py', 'inner')} &"
     plain = f"setsid {child('counts.py', 'plain')} &"
-    stop = bench.gate("stop")
+    stop, over = bench.gate("stop"), bench.gate("over")
     supervisor = bench.start(
         job(
             "nested",
-            f"{inner} {plain} trap 'kill -USR1 %1' TERM; read -r _ <$BENCH/stop; read -r _ <$BENCH/stop; kill -KILL %1",
+            f"{inner} {plain} trap 'kill -USR1 %1' TERM; read -r _ <$BENCH/stop; read -r _ <$BENCH/over; kill -KILL %1",
         )
     )
     bench.said.expect(2, "ready", unless_gone=supervisor.pid)
     supervisor.signal(signal.SIGTERM)
     bench.said.expect(starting_with="got SIGTERM plain", unless_gone=supervisor.pid)
-    stop.put(b"\n\n")
+    stop.put(b"\n")
     bench.said.expect(starting_with="got SIGUSR1 inner", unless_gone=supervisor.pid)
+    over.put(b"\n")
     waiting.kill_all(daemons(bench, "plain"))
     supervisor.end(exit_code=75)
     bench.held.wait()
