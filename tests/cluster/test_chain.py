@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from support.cluster import NODES, Cluster
+from support.supervised import whole_lines
 from support.waiting import Fifo
 from torc_supervise.machine import records as r
 from torc_supervise.operations.opened import open_workflow
@@ -68,8 +68,8 @@ class Place:
 
     def events(self, event: str) -> list[dict[str, Any]]:
         path = self.directory / "torc_output" / "workflows" / "1" / "events.jsonl"
-        lines = path.read_text().splitlines() if path.exists() else []
-        return [entry for line in lines if (entry := json.loads(line))["event"] == event]
+        entries = whole_lines(path) if path.exists() else []
+        return [entry for entry in entries if entry["event"] == event]
 
     def wait_for_runs(self, count: int) -> list[str]:
         """Until that many runs have ended; their states."""

@@ -98,7 +98,8 @@ class Outside:
         return (self.bench.output / f"slurm_output_wf1_sl{job_id}.e").read_text()
 
     def wait_for(self, event: str, **fields: Any) -> None:
-        self.cluster.wait(lambda: self.journal().of(event, **fields), f"no {event} {fields}")
+        path = self.bench.output / "workflows" / "1" / "events.jsonl"
+        self.cluster.wait(lambda: Journal(path, live=True).of(event, **fields), f"no {event} {fields}")
 
 
 @pytest.fixture
@@ -301,7 +302,7 @@ def test_a_supervisor_cut_off_by_a_node_failure_stops_when_the_requeued_one_take
     ends = [(e["run_id"], e["status"], e["ended"]) for e in journal.of("job_ended")]
     assert ends == [(1, "terminated", "lost"), (2, "completed", "exited")]
     for process in old:
-        cluster.wait(lambda p=process: not p.is_running() or p.status() == "zombie", "the old one runs on")
+        cluster.wait(lambda p=process: waiting.state_of(p.pid) in ("Z", None), "the old one runs on")
     said = outside.batch(job_id)
     assert "from before this allocation was requeued, and whose node does not answer: waiting" in said
     outside.bench.held.wait()

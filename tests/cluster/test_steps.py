@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from support.cluster import Cluster
+from support.supervised import whole_lines
 from support.waiting import Fifo, wait_for_end
 
 PROGRAM = Path(sys.executable).parent / "torc-supervise"
@@ -55,7 +56,15 @@ class Allocation:
         return {name: (node, int(pid)) for _, name, node, pid in lines}
 
     def supervisor(self) -> psutil.Process:
-        return psutil.Process(next(r["pid"] for r in self.records() if r["event"] == "run_started"))
+        return psutil.Process(self.run_started()["pid"])
+
+    def run_started(self) -> dict[str, Any]:
+        """Its record, which may be written after the first job has begun."""
+        self.cluster.wait(lambda: self.of("run_started"), "the run is not on record")
+        return self.of("run_started")[0]
+
+    def of(self, event: str) -> list[dict[str, Any]]:
+        return [record for record in self.records() if record["event"] == event]
 
     def end(self) -> dict[str, dict[str, Any]]:
         """Wait for the end of the allocation: job name -> its result."""
@@ -68,7 +77,7 @@ class Allocation:
 
     def records(self) -> list[dict[str, Any]]:
         journal = self.directory / "torc_output" / "workflows" / "1" / "events.jsonl"
-        return [json.loads(line) for line in journal.read_text().splitlines()]
+        return whole_lines(journal)
 
     def stderr(self, job_id: int) -> str:
         return (self.directory / "torc_output" / "job_stdio" / f"job_wf1_j{job_id}_r1_a1.e").read_text()
@@ -173,9 +182,7 @@ def test_p10_kill_9_of_the_supervisor_leaves_nothing_on_the_nodes(allocation: Al
     allocation.submit([saving("a", cpus=4), saving("b", cpus=4)], srun_termination_signal="TERM@20")
     begun = allocation.ready(2)
     supervisor = allocation.supervisor()
-    keeper = psutil.Process(
-        next(r["keeper_pid"] for r in allocation.records() if r["event"] == "run_started")
-    )
+    keeper = psutil.Process(allocation.run_started()["keeper_pid"])
     supervisor.kill()
     wait_for_end(keeper.pid)
     for _, pid in begun.values():
@@ -187,7 +194,7 @@ def test_p10_kill_9_of_the_supervisor_leaves_nothing_on_the_nodes(allocation: Al
 def test_p10_kill_9_of_supervisor_and_keeper_leaves_nothing_on_the_nodes(allocation: Allocation) -> None:
     allocation.submit([saving("a", cpus=4), saving("deaf", cpus=4), job("no", "sleep 600; true", cpus=4)])
     begun = allocation.ready(2)
-    started = next(r for r in allocation.records() if r["event"] == "run_started")
+    started = allocation.run_started()
     os.kill(started["pid"], signal.SIGSTOP)
     os.kill(started["keeper_pid"], signal.SIGKILL)
     os.kill(started["pid"], signal.SIGKILL)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from support.cluster import LIMIT, Cluster
+from support.supervised import whole_lines
 
 TRAINING = """
 name: "training: 'small' & more"
@@ -72,8 +73,7 @@ class Desk:
         return self.directory / "torc_output" / "workflows" / "1" / "events.jsonl"
 
     def events(self, name: str) -> list[dict[str, Any]]:
-        records = map(json.loads, self.journal().read_text().splitlines())
-        return [record for record in records if record["event"] == name]
+        return [record for record in whole_lines(self.journal()) if record["event"] == name]
 
     def status(self) -> dict[str, Any]:
         document: dict[str, Any] = json.loads(self.torc("status", "1", "-f", "json").stdout)

@@ -95,8 +95,8 @@ def test_a_slow_command_delays_neither_a_signal_nor_the_end(bench: Bench) -> Non
     """A command that listens to nothing, beside a job that saves."""
     workflow = with_actions(
         entry("on_jobs_ready", 1, commands=[f"trap '' TERM; {HOLD} {say('command')} sleep 1000; sleep 1000"]),
-        jobs=(job("saves", child("saver.py", "checkpoint", "-")),),
-        grace=2.0,
+        jobs=(job("saves", child("saver.py", "checkpoint", "-"), sigterm_lead_seconds=1000.0),),
+        grace=1.0,  # of the command
     )
     supervisor = bench.start(workflow=workflow)
     bench.said.expect(1, "ready", unless_gone=supervisor.pid)

@@ -14,6 +14,7 @@ import pytest
 
 from support import waiting
 from support.supervised import Bench, Supervisor, child, job, workflow_of
+from support.waiting import Fifo
 
 pytestmark = pytest.mark.process
 
@@ -26,29 +27,38 @@ class FakeSlurm:
 
     def __init__(self, directory: Path, *, kill_wait: int = 1) -> None:
         self._answer = directory / "answer"
+        self._hold = directory / "hold"
+        self._end = time.time() + FAR
         self.asked = directory / "asked"
         programs = directory / "programs"
         programs.mkdir()
         for name, text in {
-            "squeue": f"cat {self._answer} && touch {self.asked}; exit $(cat {self._answer}.code)",
-            "scontrol": f"echo 'KillWait                = {kill_wait} sec'",
+            "squeue": f"[ ! -e {self._hold} ] || read -r _ <{self._hold}; . {self._answer}",
+            # The last program of the first question: what is said after it is said to later ones.
+            "scontrol": f"echo 'KillWait                = {kill_wait} sec'; touch {self.asked}",
         }.items():
             (programs / name).write_text(f"#!/bin/sh\n{text}\n")
             (programs / name).chmod(0o755)
         self.environment = {
             "PATH": f"{programs}:{os.environ['PATH']}",
             "SLURM_JOB_ID": JOB_ID,
-            "SLURM_JOB_END_TIME": f"{time.time() + FAR:.0f}",
+            "SLURM_JOB_END_TIME": f"{self._end:.0f}",
             "SLURMD_NODENAME": "n1",
         }
 
-    def says(self, state: str | None, left: float = FAR) -> None:
-        """``left``: seconds from now until the job's end."""
-        line = f"{JOB_ID}|{state}|None|{time.time() + left:.0f}|N/A|N/A|n1|normal|(null)|name"
+    def says(self, state: str | None, left: float | None = None) -> None:
+        """``left``: seconds from now until the job's end; None where it is as it was."""
+        end = self._end if left is None else time.time() + left
+        line = f"{JOB_ID}|{state}|None|{end:.0f}|N/A|N/A|n1|normal|(null)|name"
+        said = f"echo '{line}'" if state is not None else "echo Unable to contact slurm controller; exit 1"
         replacement = self._answer.with_suffix(".new")
-        replacement.write_text(f"{line}\n" if state is not None else "Unable to contact slurm controller\n")
-        self._answer.with_suffix(".code").write_text("0" if state is not None else "1")
+        replacement.write_text(f"{said}\n")
         replacement.replace(self._answer)
+
+    def answer(self, held: Fifo) -> None:
+        """Let questions pass that wait at a pipe called ``hold``, and later ones."""
+        self._hold.unlink()
+        held.put(b"\n" * 10)
 
 
 @pytest.fixture
@@ -64,10 +74,15 @@ def deaf(bench: Bench, slurm: FakeSlurm) -> Supervisor:
     The job may be ready before the supervisor's first question has been put: what Slurm says from now on is said to
     later ones.
     """
+    supervisor = deaf_unasked(bench, slurm)
+    waiting.wait_until(slurm.asked.exists, "Slurm was not asked")
+    return supervisor
+
+
+def deaf_unasked(bench: Bench, slurm: FakeSlurm) -> Supervisor:
     workflow = workflow_of(job("deaf", child("counts.py", "deaf")), grace=FAR / 2)
     supervisor = bench.start(workflow=workflow, environment=slurm.environment)
     bench.said.expect(starting_with="ready", unless_gone=supervisor.pid)
-    waiting.wait_until(slurm.asked.exists, "Slurm was not asked")
     return supervisor
 
 
@@ -107,13 +122,16 @@ def test_a_sigterm_that_nobody_explains_is_taken_for_slurms_last_word(bench: Ben
 def test_p10_the_last_will_reckons_with_the_end_that_has_moved(
     bench: Bench, slurm: FakeSlurm, replaced: bool
 ) -> None:
-    slurm.says("RUNNING", 10.0)
-    supervisor = deaf(bench, slurm)
-    wait_for(supervisor, "end_changed")
+    """The end comes near when the job is ready: on a slow machine it would be there before."""
+    held = bench.gate("hold")
+    supervisor = deaf_unasked(bench, slurm)
     keeper = supervisor.keeper()
+    slurm.says("RUNNING", 10.0)
+    slurm.answer(held)
+    wait_for(supervisor, "end_changed")
     if replaced:
         waiting.kill_all([keeper])
-        wait_for(supervisor, "warning")
+        waiting.wait_until(lambda: '"code":"keeper_died"' in journal_text(supervisor), "nobody noticed")
         keeper = supervisor.keeper()
     supervisor.signal(signal.SIGKILL)
     bench.held.wait()

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from support import waiting
+from support.supervised import child
 from support.waiting import EndOfFile, Fifo
 from torc_supervise.helpers import commands
 from torc_supervise.helpers.commands import end_commands, run_commands
@@ -132,7 +133,7 @@ def test_a_command_has_a_session_of_its_own_and_default_signals(shop: Shop) -> N
 
 
 def test_commands_are_asked_to_end_and_may_finish_what_they_do(shop: Shop) -> None:
-    shop.begin(f"trap 'echo saved >saved; exit 0' TERM; {HOLDS} sleep 1000 & wait", "touch never")
+    shop.begin(f"exec {child('saver.py', 'saved', '-')}", "touch never")
     shop.said.expect(1, "ready")
     end_commands({"key": shop.key, "grace": 1000.0})
     answer = shop.end()
@@ -145,11 +146,8 @@ def test_commands_are_asked_to_end_and_may_finish_what_they_do(shop: Shop) -> No
 
 def test_p4_a_command_is_over_when_its_group_is_empty(shop: Shop) -> None:
     """Its shell dies of SIGTERM at once; the child that saves is waited for."""
-    child = (
-        "(trap 'read <$BENCH/gate; echo saved >saved; exit' TERM; echo ready >$BENCH/said; sleep 1000 & wait)"
-    )
     gate = Fifo(shop.directory / "gate")
-    shop.begin(f"exec 9>$BENCH/held; {child} & wait")
+    shop.begin(f"{child('saver.py', 'saved', 'gate')} & wait")
     shop.said.expect(1, "ready")
     end_commands({"key": shop.key, "grace": 1000.0})
     gate.put(b"go\n")

@@ -161,7 +161,7 @@ def test_p5_a_leader_that_saves_and_its_escapee_are_asked_at_the_same_time(bench
 def test_p5_a_deaf_escapee_is_killed_at_its_jobs_deadline(bench: Bench, way: str) -> None:
     supervisor = bench.start(
         workflow=workflow_of(
-            job("starts", f"{escapes(way, child('counts.py'))} exec sleep 1000", sigterm_lead_seconds=0.3)
+            job("starts", f"{escapes(way, child('counts.py'))} exec sleep 1000", sigterm_lead_seconds=3.0)
         )
     )
     bench.said.expect(starting_with="ready", unless_gone=supervisor.pid)
@@ -222,7 +222,7 @@ def test_p10_an_escapee_may_save_when_the_supervisor_was_killed(bench: Bench, wa
 @few_ways
 def test_p10_a_deaf_escapee_does_not_outlive_a_killed_supervisor(bench: Bench, way: str) -> None:
     supervisor = bench.start(
-        job("starts", f"{escapes(way, child('counts.py'))} exec sleep 1000", sigterm_lead_seconds=0.3)
+        job("starts", f"{escapes(way, child('counts.py'))} exec sleep 1000", sigterm_lead_seconds=3.0)
     )
     bench.said.expect(starting_with="ready", unless_gone=supervisor.pid)
     keeper = supervisor.keeper()
@@ -368,18 +368,19 @@ def test_p5_what_another_supervisor_inside_of_a_job_sees_to_is_asked_by_that_one
     """Below our job's leader and outside of its group, but with another run's nonce."""
     inner = f"env TORC_RUN_NONCE=inner setsid {child('counts.py', 'inner')} &"
     plain = f"setsid {child('counts.py', 'plain')} &"
-    stop = bench.gate("stop")
+    stop, over = bench.gate("stop"), bench.gate("over")
     supervisor = bench.start(
         job(
             "nested",
-            f"{inner} {plain} trap 'kill -USR1 %1' TERM; read -r _ <$BENCH/stop; read -r _ <$BENCH/stop; kill -KILL %1",
+            f"{inner} {plain} trap 'kill -USR1 %1' TERM; read -r _ <$BENCH/stop; read -r _ <$BENCH/over; kill -KILL %1",
         )
     )
     bench.said.expect(2, "ready", unless_gone=supervisor.pid)
     supervisor.signal(signal.SIGTERM)
     bench.said.expect(starting_with="got SIGTERM plain", unless_gone=supervisor.pid)
-    stop.put(b"\n\n")
+    stop.put(b"\n")
     bench.said.expect(starting_with="got SIGUSR1 inner", unless_gone=supervisor.pid)
+    over.put(b"\n")
     waiting.kill_all(daemons(bench, "plain"))
     supervisor.end(exit_code=75)
     bench.held.wait()

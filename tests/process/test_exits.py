@@ -46,7 +46,7 @@ def test_p10_a_workflow_is_not_free_while_the_keeper_ends_the_jobs_of_a_loop_tha
 
 def test_p6_a_grace_that_has_begun_goes_on_when_the_parent_is_killed(bench: Bench) -> None:
     """The job is not asked again.  (That its time is counted from the first signal: test_last_will.py.)"""
-    supervisor = bench.start(workflow=workflow_of(job("deaf", child("counts.py")), grace=2.0))
+    supervisor = bench.start(workflow=workflow_of(job("deaf", child("counts.py")), grace=3.0))
     bench.said.expect(starting_with="ready", unless_gone=supervisor.pid)
     keeper = supervisor.keeper()
     supervisor.signal(signal.SIGTERM)

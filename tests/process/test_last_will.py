@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import subprocess
+import sys
 
 import pytest
 
@@ -155,13 +156,20 @@ def test_p10_a_job_is_asked_while_it_cannot_be_told_whose_another_process_is(
             each.wait()
 
 
-OBEYS = "trap 'echo asked; exit 3' IO; trap '' TERM; echo ready; while :; do read -t 60 <> <(:); done"  # KILL_STEP
+OBEYS = """
+import os, signal
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGIO, signal.SIGTERM})
+print("ready", flush=True)
+signal.sigwait({signal.SIGIO})  # KILL_STEP
+print("asked", flush=True)
+os._exit(3)
+"""
 
 
 @pytest.mark.process
 def test_p10_the_leader_of_a_job_step_is_told_to_kill_and_not_killed() -> None:
     """Killed it could not see to what runs on other nodes."""
-    child = subprocess.Popen(["bash", "-c", OBEYS], start_new_session=True, stdout=subprocess.PIPE)
+    child = subprocess.Popen([sys.executable, "-c", OBEYS], start_new_session=True, stdout=subprocess.PIPE)
     assert child.stdout is not None
     try:
         assert child.stdout.readline() == b"ready\n"

@@ -60,13 +60,13 @@ def test_p1_a_hundred_thousand_signals_while_300_jobs_end_do_not_fill_the_journa
 
 def test_p1_exits_whose_sigchld_is_one_are_all_seen(bench: Bench) -> None:
     """200 jobs end while the supervisor is stopped: the kernel keeps one SIGCHLD for all of them."""
+    gate = bench.gate("gate")
     supervisor = bench.start(
         *(
             job(f"j{i}", f"{HOLD} {say('ready')} read -r _ <$BENCH/gate; exit 0", stdio="none")
             for i in range(200)
         )
     )
-    gate = bench.gate("gate")
     bench.said.expect(200, "ready", unless_gone=supervisor.pid)
     supervisor.stop(supervisor.pid)
     gate.put(b"\n" * 200)
@@ -97,13 +97,13 @@ def test_p7_termination_while_a_burst_of_jobs_starts(bench: Bench, started: int)
 
 def test_p9_jobs_that_exit_in_the_instant_in_which_they_are_signalled(bench: Bench) -> None:
     """All of them are let go at the moment of the signal: some exit first, some are hit, each has one honest result."""
+    gate = bench.gate("gate")
     supervisor = bench.start(
         *(
             job(f"j{i}", f"{HOLD} {say('ready')} read -r _ <$BENCH/gate; exit 0", stdio="none")
             for i in range(100)
         )
     )
-    gate = bench.gate("gate")
     bench.said.expect(100, "ready", unless_gone=supervisor.pid)
     gate.put(b"\n" * 100)
     supervisor.signal(signal.SIGTERM)

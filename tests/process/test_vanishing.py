@@ -28,7 +28,7 @@ def test_a_working_directory_and_a_home_that_vanish_hold_up_nothing(bench: Bench
     supervisor = bench.start(
         job("first", WAITS),
         *(job(f"j{i}", "exit 0", after=("first",)) for i in range(5)),
-        job("last", SLEEPS, after=("j4",)),
+        job("last", SLEEPS, after=tuple(f"j{i}" for i in range(5))),
         before="cd home",
         environment={"HOME": str(home), "XDG_RUNTIME_DIR": str(home / "run")},
     )
@@ -79,14 +79,18 @@ def test_a_job_whose_files_cannot_be_made_fails_and_the_others_go_on(bench: Benc
 
 
 def test_p8_a_disk_that_hangs_under_the_journal_delays_no_signal_and_no_status(bench: Bench) -> None:
-    leave = bench.gate("leave")
-    savers = [job(f"saver{i}", child("saver.py", f"checkpoint{i}", "-")) for i in range(2)]
+    leave, quick = bench.gate("leave"), bench.gate("quick")
+    savers = [job(f"saver{i}", child("saver.py", f"checkpoint{i}", "quick")) for i in range(2)]
     supervisor = bench.start(*savers, job("slow", child("saver.py", "checkpoint", "leave")))
     bench.said.expect(3, "ready", unless_gone=supervisor.pid)
     waiting.wait_until(lambda: len(supervisor.journal().of("job_started")) == 3, "not written")
     waiting.wait_until(lambda: status(bench)["source"] == "live", "no live status")
     os.mkfifo(bench.directory / "hung_disk")
     supervisor.signal(signal.SIGTERM)
+    bench.said.expect(3, "asked", unless_gone=supervisor.pid)
+    # The keeper hangs when it has written these; else it might write the results together with them.
+    waiting.wait_until(lambda: supervisor.journal().of("termination_started"), "not written")
+    quick.put(b"xx")
     bench.said.expect(2, "saved", unless_gone=supervisor.pid)
     waiting.wait_until(lambda: status(bench)["jobs_by_status"]["terminated"] == 2, "no live status")
     leave.put(b"x")

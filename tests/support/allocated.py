@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from support.cluster import Cluster
-from support.supervised import Journal
+from support.supervised import Journal, whole_lines
 
 # A job that can save: the first time it works until it is told to end; with a checkpoint it has only little left to do.
 # Slurm signals all of its processes, too, in an order of its own: the loop outlives a sleep that dies first, and what
@@ -114,8 +114,7 @@ class Site:
         path = self.directory / "torc_output" / "workflows" / "1" / "events.jsonl"
 
         def there() -> bool:
-            lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-            entries = [json.loads(line) for line in lines if line.endswith("\n")]
+            entries = whole_lines(path) if path.exists() else []
             return any(
                 entry["event"] == event and all(entry.get(name) == value for name, value in fields.items())
                 for entry in entries

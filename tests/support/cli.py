@@ -12,6 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from support.supervised import whole_lines
+from support.waiting import wait_until
+from torc_supervise import look_up
+
 LIMIT = 150.0  # seconds; generous, reached only when something hangs
 COMMAND = [sys.executable, "-m", "torc_supervise_cli"]
 
@@ -73,7 +77,20 @@ class Cli:
 
     def events(self, workflow_id: int = 1) -> list[dict[str, Any]]:
         path = self.directory / "torc_output" / "workflows" / str(workflow_id) / "events.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()]
+        return whole_lines(path)
+
+    def wait_until_live(self, workflow_id: int = 1) -> None:
+        """Until the supervisor answers for itself and says that a job runs.
+
+        A job may have begun before its keeper has made the first records durable, and the first snapshot, which names
+        the control socket, comes after that.
+        """
+
+        def answers() -> bool:
+            head = look_up(str(self.directory / "torc_output"), workflow_id, with_jobs=False).head
+            return bool(head["source"] == "live" and head["jobs_by_status"]["running"])
+
+        wait_until(answers, "no live status")
 
     def stdout_pipe(self, job_id: int, run_id: int = 1, workflow_id: int = 1) -> OutputPipe:
         """A FIFO in place of the stdout file of a job that is still to start: the test reads what the job prints."""

@@ -192,16 +192,20 @@ class Supervisor:
         return self.log.read_text(errors="replace")
 
     def journal(self, workflow_id: int = 1) -> Journal:
-        return Journal(self.output / "workflows" / str(workflow_id) / "events.jsonl")
+        running = self.running  # asked before the file is read: what ends meanwhile is not taken for torn
+        return Journal(self.output / "workflows" / str(workflow_id) / "events.jsonl", live=running)
 
 
 class Journal:
-    """What a journal says, read as plain JSON, independent of the code that wrote it."""
+    """What a journal says, read as plain JSON, independent of the code that wrote it.
 
-    def __init__(self, path: Path) -> None:
-        text = path.read_text()
-        assert text.endswith("\n"), "torn last line"
-        self.entries: list[dict[str, Any]] = [json.loads(line) for line in text.splitlines()]
+    Args:
+        live: somebody may write to it just now, so its last line may not be whole.
+    """
+
+    def __init__(self, path: Path, *, live: bool = False) -> None:
+        assert live or path.read_bytes().endswith(b"\n"), "torn last line"
+        self.entries = whole_lines(path)
         self.names = {job["job_id"]: job["name"] for job in self.entries[0]["workflow"]["jobs"]}
         assert [entry["seq"] for entry in self.entries] == list(range(1, len(self.entries) + 1)), (
             "gap or duplicate"
@@ -228,6 +232,15 @@ class Journal:
 
     def warnings(self) -> list[str]:
         return [entry["code"] for entry in self.of("warning")]
+
+
+def whole_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a journal that may be written to just now.
+
+    Race: a write that crosses a page boundary is not one step for a reader.  The kernel copies page by page, lets other
+    processes run in between, and holds a writer up there while too much is waiting for the disk.
+    """
+    return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
 
 
 def job(name: str, command: str, *, after: tuple[str, ...] = (), saves: bool = True, **fields: Any) -> Job:

@@ -13,6 +13,9 @@ LIMIT = 150.0
 """Seconds after which a wait fails its test.  It says that something hangs, never how fast something is."""
 
 
+BETWEEN_LOOKS = 0.001  # seconds
+
+
 class Fifo:
     """A named pipe that the test reads lines from and children write lines to.
 
@@ -130,11 +133,15 @@ def wait_for_end(pid: int) -> None:
 
 
 def wait_until(condition: Callable[[], object], what: str) -> None:
-    """For facts that nothing announces, such as the state in /proc: yields the CPU between two looks."""
+    """For facts that nothing announces, such as the state in /proc.
+
+    Between two looks it is off the CPU for a moment: where there are few of them, those who are waited for need it, and
+    sched_yield would leave them half of it at best.
+    """
     deadline = time.monotonic() + LIMIT
     while not condition():
         assert time.monotonic() < deadline, what
-        os.sched_yield()
+        select.select([], [], [], BETWEEN_LOOKS)
 
 
 def state_of(pid: int) -> str | None:

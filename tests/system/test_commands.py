@@ -141,6 +141,7 @@ def test_status_is_live_while_the_supervisor_runs_and_a_second_one_is_refused(cl
     pipe = cli.stdout_pipe(1)
     supervisor = cli.start("run", "w.yaml")
     pipe.wait_for("ready")
+    cli.wait_until_live()
     live = cli.run("status", "1", "-f", "json").json
     assert (live["source"], live["state"], live["supervisor"]["alive"]) == ("live", "running", True)
     assert live["supervisor"]["pid"] == supervisor.process.pid
@@ -164,6 +165,7 @@ def test_cancel_ends_what_runs_and_the_workflow_is_canceled(cli: Cli) -> None:
     pipe = cli.stdout_pipe(1)
     supervisor = cli.start("run", "w.yaml")
     pipe.wait_for("ready")
+    cli.wait_until_live()
     asked = cli.run("cancel", "1", "-f", "json").json
     assert asked == {
         "workflow_id": 1,

@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from support.cli import Cli, only
-from support.waiting import Fifo, wait_until
+from support.waiting import Fifo, wait_for_state
 from torc_supervise import TorcError, cancel, look_up
 from torc_supervise.operations import lookup
 
@@ -30,13 +30,12 @@ def directory_of(cli: Cli) -> Path:
 
 @pytest.fixture
 def waiting(cli: Cli) -> Cli:
-    """A run whose first job waits, and whose start is in the journal."""
+    """A run whose first job waits, and whose supervisor answers."""
     cli.write("w.yaml", WAITS)
     pipe = cli.stdout_pipe(1)
     cli.start("run", "w.yaml")
     pipe.wait_for("up")
-    journal = directory_of(cli) / "events.jsonl"
-    wait_until(lambda: b'"event":"job_started"' in journal.read_bytes(), "the start is written")
+    cli.wait_until_live()
     return cli
 
 
@@ -92,6 +91,7 @@ def test_a_keeper_that_does_not_answer(waiting: Cli, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(lookup, "ANSWER_WITHIN", 0.1)
     os.kill(owner["keeper_pid"], signal.SIGSTOP)
     try:
+        wait_for_state(owner["keeper_pid"], "T")
         os.utime(directory_of(waiting) / "events.jsonl", (time.time() - 3600, time.time() - 3600))
         head = look_up(output, 1, with_jobs=False).head
         assert (head["source"], head["supervisor"]["alive"]) == ("journal", True)
