@@ -30,8 +30,9 @@ class FakeSlurm:
         programs = directory / "programs"
         programs.mkdir()
         for name, text in {
-            "squeue": f"cat {self._answer} && touch {self.asked}; exit $(cat {self._answer}.code)",
-            "scontrol": f"echo 'KillWait                = {kill_wait} sec'",
+            "squeue": f"cat {self._answer}; exit $(cat {self._answer}.code)",
+            # The last program of the first question: what is said after it is said to later ones.
+            "scontrol": f"echo 'KillWait                = {kill_wait} sec'; touch {self.asked}",
         }.items():
             (programs / name).write_text(f"#!/bin/sh\n{text}\n")
             (programs / name).chmod(0o755)
