@@ -7,10 +7,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from support import waiting
 from support.supervised import CHILDREN, Bench, Supervisor, child, job, say, workflow_of

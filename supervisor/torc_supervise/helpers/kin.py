@@ -106,7 +106,8 @@ class Kin:
         somebody comes to execute the last will.  A member proves that the group is not a stranger's: it was seen as
         the attempt's before, or carries its mark, or began with it and carries nobody else's.  A group that has been
         left with nothing but later processes that have wiped their environments is taken for a stranger's.
-        Tests: test_kin.py::test_p3_a_group_that_has_a_jobs_number_by_chance_is_let_alone, tests/simulator/test_found.py.
+        Tests: test_kin.py::test_p3_a_group_that_has_a_jobs_number_by_chance_is_let_alone,
+        tests/simulator/test_found.py.
         """
         job_id, sure = live.started.job_id, True
         if any(self._owner.get((about.pid, about.start_ticks)) == job_id for about in group):

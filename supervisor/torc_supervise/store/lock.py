@@ -108,7 +108,7 @@ class Lock:
             OSError: it cannot be written.  EBUSY: somebody is taking the workflow over, or has.
         """
         signed = replace(self.owner, keeper_pid=pid, keeper_ticks=start_ticks)
-        made = [_write_temporary(self._path, replace(signed, nonce=secrets.token_hex(8)))]
+        made = [_write_temporary(self._path, replace(signed, nonce=os.urandom(8).hex()))]
         try:
             made.append(_write_temporary(self._path, signed))
             made += self._claim_own(made[0])
