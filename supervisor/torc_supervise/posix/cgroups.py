@@ -15,6 +15,8 @@ import os
 
 from msgspec import Struct
 
+from torc_supervise.posix import procfs
+
 PREFIX = "torc-"
 
 
@@ -74,8 +76,7 @@ class JobCgroup(Struct, frozen=True):
 
     def _populated(self) -> bool:
         try:
-            with open(f"{self.directory}/cgroup.events", encoding="ascii") as file:
-                return "populated 1" in file.read()
+            return b"populated 1" in procfs.contents(f"{self.directory}/cgroup.events")
         except OSError:
             return False
 
@@ -100,8 +101,7 @@ def make(nonce: str) -> RunCgroup | None:
 def path_of(pid: int) -> str | None:
     """The cgroup (v2) that a process is in; None if it is gone, or there is no such thing."""
     try:
-        with open(f"/proc/{pid}/cgroup", "rb") as file:
-            lines = file.read().split(b"\n")
+        lines = procfs.contents(f"/proc/{pid}/cgroup").split(b"\n")
     except OSError:
         return None
     return next((os.fsdecode(line[3:]) for line in lines if line.startswith(b"0::")), None)
@@ -134,7 +134,6 @@ def _own() -> tuple[str, str] | None:
 
 def _processes(directory: str) -> list[int]:
     try:
-        with open(f"{directory}/cgroup.procs", encoding="ascii") as file:
-            return [int(line) for line in file if line.strip() != "0"]
+        return [pid for pid in map(int, procfs.contents(f"{directory}/cgroup.procs").split()) if pid]
     except OSError:
         return []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 
 LONGEST_WAIT = 3600.0
 """Seconds that anything waits for at a time.  epoll and poll count milliseconds in an int, which is full after 24.8
@@ -28,7 +29,14 @@ def epoch() -> float:
 
 def iso(epoch_seconds: float) -> str:
     """Epoch seconds -> "2026-01-31T12:00:00.000000Z"."""
-    return datetime.fromtimestamp(epoch_seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    second, microseconds = divmod(round(epoch_seconds * 1e6), 1_000_000)
+    return f"{_iso_second(second)}.{microseconds:06d}Z"
+
+
+@lru_cache(maxsize=8)
+def _iso_second(second: int) -> str:
+    """Many records share a second, and strftime takes as long as all the rest of writing one."""
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def boot_offset() -> float:

@@ -13,6 +13,8 @@ from msgspec import Struct
 
 DEAD_STATES = "ZXx"
 
+_READ_AT_A_TIME = 1 << 14  # bytes
+
 
 class ProcessStat(Struct, frozen=True):
     """What /proc/PID/stat says (proc_pid_stat(5)).  ``start_ticks`` are clock ticks since boot.
@@ -35,11 +37,26 @@ class ProcessStat(Struct, frozen=True):
         return self.state not in DEAD_STATES or self.threads > 1
 
 
+def contents(path: str) -> bytes:
+    """What a small file of the kernel says: three or four system calls, where Python's own files take eleven.
+
+    Raises:
+        OSError: as open(2) and read(2) say.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        parts = []
+        while part := os.read(descriptor, _READ_AT_A_TIME):
+            parts.append(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+    finally:
+        os.close(descriptor)
+
+
 def stat(pid: int) -> ProcessStat | None:
     """None where there is no such process (any more)."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            line = file.read()
+        line = contents(f"/proc/{pid}/stat")
     except (FileNotFoundError, ProcessLookupError):
         return None
     # The name in parentheses may hold anything, parentheses included: cut at the last one.
@@ -65,8 +82,7 @@ def children(pid: int) -> list[int]:
         return found
     for tid in threads:
         try:
-            with open(f"/proc/{pid}/task/{tid}/children", "rb") as file:
-                found += map(int, file.read().split())
+            found += map(int, contents(f"/proc/{pid}/task/{tid}/children").split())
         except ProcessLookupError:
             continue  # the thread ended
         except FileNotFoundError:

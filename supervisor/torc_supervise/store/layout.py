@@ -58,8 +58,10 @@ class WorkflowFiles:
 
     def stdio(self, job_id: int, run_id: int, attempt_id: int, suffix: str) -> str:
         """``job_stdio/job_wf{W}_j{J}_r{R}_a{A}.{suffix}``, as Torc names them: no name from a file gets into a path."""
+        # As os.path.join does it, for all jobs of a run.
+        between = "" if self.output.endswith("/") else "/"
         name = f"job_wf{self.workflow_id}_j{job_id}_r{run_id}_a{attempt_id}.{suffix}"
-        return os.path.join(self.stdio_directory, name)
+        return f"{self.output}{between}job_stdio/{name}"
 
 
 def workflow_ids(output: str) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
+from msgspec.structs import astuple
 
 from torc_supervise.errors import JournalError
 from torc_supervise.machine.records import RECORD_TYPES, Record
@@ -45,8 +46,7 @@ def encode(seq: int, t: str, mono: float, record: Record) -> bytes:
         t: UTC ISO 8601; ``mono``: seconds.
     """
     line: dict[str, Any] = {"t": t, "mono": round(mono, 6), "seq": seq, "event": record.event}
-    for name in _FIELDS[type(record)]:
-        value = getattr(record, name)
+    for name, value in zip(_FIELDS[type(record)], astuple(record), strict=True):
         if value is not None:
             line[name] = value
     try:
