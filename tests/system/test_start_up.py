@@ -12,7 +12,7 @@ import pytest
 WITHIN = 100.0
 MAIN = "from torc_supervise_cli.main import main; main()"
 WHAT_TO_DO = (
-    "import it inside the function that needs it, or do without: see docs/performance.md or decisions/0022"
+    "import it inside the function that needs it, or do without: see docs/performance.md or decisions/0024"
 )
 
 # Of packages, what is below them as well.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import select
 import socket
-import tempfile
 import time
 
 from torc_supervise.helpers.speaker import Speaker
@@ -29,7 +28,7 @@ def wait_for_writer(
 ) -> bool:
     """Until everything is written; False where it was given up.  Without a limit while the supervisor waits with us."""
     until = None
-    path = os.path.join(tempfile.gettempdir(), f"torc-supervise-{files.workflow_id}-{nonce}.jsonl")
+    path = os.path.join(_temporary_directory(), f"torc-supervise-{files.workflow_id}-{nonce}.jsonl")
     while not writer.join(LOOK_EVERY):
         if until is None and _is_gone(parent):
             speaker.say(
@@ -45,6 +44,11 @@ def wait_for_writer(
             _keep(writer.unwritten(), path)
             return False
     return True
+
+
+def _temporary_directory() -> str:
+    wanted = os.environ.get("TMPDIR", "")
+    return wanted if wanted and os.access(wanted, os.W_OK | os.X_OK) else "/tmp"
 
 
 def _is_gone(parent: socket.socket) -> bool:

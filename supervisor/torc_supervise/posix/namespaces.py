@@ -7,12 +7,11 @@ import contextlib
 import os
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 
 from torc_supervise.posix.reap import collect_own
 from torc_supervise.posix.spawn import spawn
 
-ROOT = str(Path(__file__).resolve().parents[2])
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 _BOOT = (
     "import signal, sys; signal.signal(2, signal.SIG_DFL); "  # until the job's shell is there
     "sys.path.append(sys.argv.pop(1)); from torc_supervise.helpers.namespace.leader import main; main()"
