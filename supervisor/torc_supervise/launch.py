@@ -14,7 +14,7 @@ from torc_supervise.environment import RunEnvironment
 from torc_supervise.machine.deadlines import WallTime
 from torc_supervise.machine.step_check import step_name
 from torc_supervise.posix import clock, namespaces
-from torc_supervise.posix.cgroups import RunCgroup
+from torc_supervise.posix.cgroups import JobCgroup, JobCgroups
 from torc_supervise.posix.kernel import Kernel
 from torc_supervise.posix.marks import NONCE
 from torc_supervise.posix.shell import command_line
@@ -29,7 +29,7 @@ class Launcher(Struct):
     """``bash``: absolute path.  ``open_files``: soft limit that jobs return to, None to leave it.
 
     ``nonce``: what the processes of this run carry and no others (``posix.marks``).  ``oom_score_adj``: how much sooner
-    than others the kernel ends them when memory is short, None to leave that.  ``cgroup``: of the run, if it has one.
+    than others the kernel ends them when memory is short, None to leave that.  ``cgroups``: of the jobs, if any.
     ``steps``: jobs are job steps, and what is started here is the leader of each.
     """
 
@@ -40,7 +40,7 @@ class Launcher(Struct):
     steps: StepSetup | None = None
     nonce: str = ""
     oom_score_adj: int | None = None
-    cgroup: RunCgroup | None = None
+    cgroups: JobCgroups | None = None
 
     def move_end(self, wall: WallTime) -> None:
         """Jobs that are started from now on are told of this end."""
@@ -48,8 +48,13 @@ class Launcher(Struct):
         kill_by = clock.epoch() + (wall.kill_at - now) if wall.known else None
         self.environment = replace(self.environment, end_epoch=kill_by, grace_scale=wall.grace_scale)
 
-    def launch(self, kernel: Kernel, job: Job, run_id: int, attempt_id: int, placement: Placement) -> int:
-        """Start one attempt; returns the pid.  Opens no file: the job's shell does (P8).
+    def launch(
+        self, kernel: Kernel, job: Job, run_id: int, attempt_id: int, placement: Placement
+    ) -> tuple[int, str | None]:
+        """Start one attempt.  Opens no file: the job's shell does (P8).
+
+        Returns:
+            the pid, and the name of its cgroup, if it has one.
 
         Raises:
             SpawnRefusedError, SpawnFailedError: see ``posix.spawn``.
@@ -60,15 +65,14 @@ class Launcher(Struct):
         environment = self.environment.of(job, run_id, attempt_id, placement.gpus)
         environment[NONCE] = self.nonce
         if self.steps is None:
-            cgroup = self.cgroup.job(str(job.job_id), str(attempt_id)).entrance if self.cgroup else None
-            isolated = self.environment.workflow.isolates(job)
-            parent, entered = (None, None) if isolated else (os.getpid(), cgroup)  # seen to by the leader
-            argv = command_line(
-                self.bash, command, stdout, stderr, parent, self.open_files, self.oom_score_adj, entered
-            )
-            return kernel.spawn(
-                self._in_namespace(argv, job, environment, cgroup) if isolated else argv, environment
-            )
+            cgroup = self.cgroups.take() if self.cgroups is not None else None
+            try:
+                argv = self._command_line(job, command, stdout, stderr, environment, cgroup)
+                return kernel.spawn(argv, environment, cgroup), cgroup.name if cgroup is not None else None
+            except Exception:
+                if self.cgroups is not None and cgroup is not None:
+                    self.cgroups.give_back(cgroup)
+                raise
         task: dict[str, object] = {
             "bash": self.bash,
             "command": command,
@@ -89,7 +93,24 @@ class Launcher(Struct):
         )
         environment[LEADER_NAME] = LEADER_VALUE
         argv = leader_command(self.steps.python, srun, task, self.environment.base, environment, stderr)
-        return kernel.spawn(argv, environment)
+        return kernel.spawn(argv, environment), None
+
+    def _command_line(
+        self,
+        job: Job,
+        command: str,
+        stdout: str | None,
+        stderr: str | None,
+        environment: Mapping[str, str],
+        cgroup: JobCgroup | None,
+    ) -> tuple[str, ...]:
+        isolated = self.environment.workflow.isolates(job)
+        entrance = cgroup.entrance if cgroup is not None else None
+        parent, entered = (None, None) if isolated else (os.getpid(), entrance)  # seen to by the leader
+        argv = command_line(
+            self.bash, command, stdout, stderr, parent, self.open_files, self.oom_score_adj, entered
+        )
+        return self._in_namespace(argv, job, environment, entrance) if isolated else argv
 
     def _in_namespace(
         self, argv: tuple[str, ...], job: Job, environment: Mapping[str, str], cgroup: str | None

@@ -12,7 +12,7 @@ import pytest
 
 from support import waiting
 from torc_supervise.posix import cgroups
-from torc_supervise.posix.cgroups import JobCgroup, RunCgroup
+from torc_supervise.posix.cgroups import JobCgroup, JobCgroups, RunCgroup
 from torc_supervise.posix.shell import command_line
 
 pytestmark = [pytest.mark.process, pytest.mark.root]
@@ -30,7 +30,7 @@ def run() -> Iterator[RunCgroup]:
 
 @pytest.fixture
 def job(run: RunCgroup) -> JobCgroup:
-    made = run.job("1", "1")
+    made = run.job("1")
     assert made.make()
     assert made.make(), "a second time, too"
     return made
@@ -75,7 +75,7 @@ def test_a_zombie_is_no_process_of_it(job: JobCgroup) -> None:
 
 
 def test_processes_further_below_count_only_when_nothing_else_is_left(job: JobCgroup) -> None:
-    below = RunCgroup(job.directory, job.path).job("2", "1")
+    below = RunCgroup(job.directory, job.path).job("2")
     assert below.make()
     inner, outer = start(below, "exec sleep 1000"), start(job, "exec sleep 1000")
     waiting.wait_until(lambda: below.processes() and outer.pid in job.processes(), "they did not come")
@@ -89,7 +89,7 @@ def test_processes_further_below_count_only_when_nothing_else_is_left(job: JobCg
 
 
 def test_where_it_cannot_move_a_job_stays_and_runs(tmp_path: Path) -> None:
-    nowhere = JobCgroup(str(tmp_path / "no" / "cgroup"), "/no/cgroup")
+    nowhere = JobCgroup("1", str(tmp_path / "no" / "cgroup"), "/no/cgroup")
     assert not nowhere.make()
     assert start(nowhere, "exit 3").wait() == 3
     assert nowhere.processes() == []
@@ -103,3 +103,45 @@ def test_a_directory_that_may_not_be_written_means_none(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(os, "mkdir", refuse)
     assert cgroups.make("nonce") is None
+
+
+def test_one_that_is_empty_is_used_again(run: RunCgroup) -> None:
+    ours = JobCgroups(run)
+    first, second = ours.take(), ours.take()
+    assert first is not None
+    assert second is not None
+    assert (first.name, second.name) == ("1", "2")
+    assert run.name_of(os.getpid()) is None
+    child = start(second, "exec sleep 1000")
+    waiting.wait_until(second.processes, "it did not come")
+    assert run.name_of(child.pid) == "2"
+    child.kill()
+    child.wait()
+    ours.give_back(second)
+    assert ours.take() == second
+
+
+def test_p5_one_that_still_holds_a_process_is_for_no_other_job(run: RunCgroup) -> None:
+    ours = JobCgroups(run)
+    held = ours.take()
+    assert held is not None
+    child = start(held, "exec sleep 1000")
+    waiting.wait_until(held.processes, "it did not come")
+    ours.give_back(held)
+    other = ours.take()
+    assert other is not None
+    assert other.name != held.name
+    child.kill()
+    child.wait()
+
+
+def test_one_that_is_frozen_is_for_no_other_job(run: RunCgroup) -> None:
+    ours = JobCgroups(run)
+    frozen = ours.take()
+    assert frozen is not None
+    Path(frozen.directory, "cgroup.freeze").write_text("1")
+    ours.give_back(frozen)
+    other = ours.take()
+    assert other is not None
+    assert other.name != frozen.name
+    assert not Path(frozen.directory).exists()

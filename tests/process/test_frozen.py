@@ -100,8 +100,8 @@ def test_p12_a_job_whose_cgroup_is_frozen_is_killed_when_its_grace_is_over(
     bench.said.expect(1, "ready", unless_gone=supervisor.pid)
     waiting.wait_until(lambda: supervisor.journal().of("job_started"), "not on record")
     run = Path(supervisor.journal().of("run_started")[0]["cgroup"])
-    (run / "1.1" / "cgroup.freeze").write_text("1")
-    events = run / "1.1" / "cgroup.events"
+    (run / "1" / "cgroup.freeze").write_text("1")
+    events = run / "1" / "cgroup.events"
     waiting.wait_until(lambda: "frozen 1" in events.read_text(), "it is not frozen")
     keeper = supervisor.keeper()
     supervisor.signal(signal.SIGKILL if killed else signal.SIGTERM)

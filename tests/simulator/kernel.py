@@ -18,6 +18,7 @@ from simulator.sockets import Descriptors, Selector
 from simulator.stand_ins import BOOT_OFFSET, Waiting
 from support.fake_kernel import SUPERVISOR, FakeKernel, Process
 from torc_supervise.exitstatus import Exit, Exited, Signaled, Usage
+from torc_supervise.posix.cgroups import JobCgroup
 from torc_supervise.posix.groups import Delivery
 from torc_supervise.posix.marks import NONCE
 from torc_supervise.posix.procfs import ProcessStat
@@ -95,7 +96,14 @@ class SimulatedKernel(FakeKernel):
     def add_helper(self, pid: int) -> None:
         """It is in ``ours`` already."""
 
-    def spawn(self, argv: tuple[str, ...], environment: Mapping[str, str], stdin: int | None = None) -> int:
+    def spawn(
+        self,
+        argv: tuple[str, ...],
+        environment: Mapping[str, str],
+        cgroup: JobCgroup | None = None,
+        *,
+        stdin: int | None = None,
+    ) -> int:
         self.hub.enter("posix_spawn")
         self.rules.spawning(environment)
         try:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from torc_supervise.exitstatus import Exit, Exited, Signaled, Usage
+from torc_supervise.posix.cgroups import JobCgroup
 from torc_supervise.posix.groups import Delivery
 from torc_supervise.posix.reap import Sweep
 from torc_supervise.posix.spawn import MACHINE_FULL, SpawnFailedError, SpawnRefusedError
@@ -93,7 +94,9 @@ class FakeKernel:
 
     # -- Kernel: what the supervisor calls --------------------------------------------------------------------
 
-    def spawn(self, argv: tuple[str, ...], environment: Mapping[str, str]) -> int:
+    def spawn(
+        self, argv: tuple[str, ...], environment: Mapping[str, str], cgroup: JobCgroup | None = None
+    ) -> int:
         number = self.spawn_errors.pop(0) if self.spawn_errors else None
         if number is not None:
             if number in MACHINE_FULL:

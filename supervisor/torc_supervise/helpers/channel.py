@@ -11,6 +11,7 @@ from collections import deque
 
 LARGEST_LINE = 1 << 24  # bytes; a helper never says more
 BATCH = 1 << 17  # bytes handed to the kernel at a time; a socket buffer takes about as much
+_RECEIVED_AT_A_TIME = 1 << 16  # bytes
 
 
 class Channel:
@@ -21,6 +22,7 @@ class Channel:
         self._socket = end
         self._out: deque[bytes] = deque()
         self._in = bytearray()
+        self._received = memoryview(bytearray(_RECEIVED_AT_A_TIME))  # kept: a new one would be mapped anew
         self.closed = False
 
     def fileno(self) -> int:
@@ -58,15 +60,15 @@ class Channel:
         """All whole lines that have arrived, without their newlines.  Sets ``closed`` at the end of the stream."""
         while True:
             try:
-                data = self._socket.recv(1 << 18)
+                size = self._socket.recv_into(self._received)
             except BlockingIOError:
                 break
             except OSError:
-                data = b""
-            if not data:
+                size = 0
+            if not size:
                 self.closed = True
                 break
-            self._in += data
+            self._in += self._received[:size]
         *lines, rest = bytes(self._in).split(b"\n")
         self._in = bytearray(rest[:LARGEST_LINE])
         return lines

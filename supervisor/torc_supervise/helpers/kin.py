@@ -88,8 +88,9 @@ class Kin:
                 self._owner |= dict.fromkeys(((about.pid, about.start_ticks) for about in group), job_id)
         if self._cgroup is not None:
             for job_id, live in attempts.items():
-                inside = self._cgroup.job(str(job_id), str(live.started.attempt_id)).processes()
-                owners |= dict.fromkeys(everything.keys() & set(inside), job_id)
+                if live.started.cgroup is not None:
+                    inside = self._cgroup.job(live.started.cgroup).processes()
+                    owners |= dict.fromkeys(everything.keys() & set(inside), job_id)
         for about in () if self._groups_only else everything.values():
             sure = self._resolve(about, everything, owners, attempts) and sure
         for pid, owner in owners.items():

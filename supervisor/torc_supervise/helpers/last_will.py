@@ -114,8 +114,8 @@ class LastWill:
                     continue
                 self._to_group(attempts[job_id], SIGKILL, known)
                 self._asked[job_id] = SIGKILL
-                if self._cgroup is not None:
-                    self._cgroup.job(str(job_id), str(attempts[job_id].started.attempt_id)).kill()
+                if self._cgroup is not None and (name := attempts[job_id].started.cgroup) is not None:
+                    self._cgroup.job(name).kill()
                 killed.add(job_id)
                 kill_at[job_id] = now + UNKILLABLE_AFTER
             self._pass_on(attempts, known)
@@ -166,7 +166,10 @@ class LastWill:
                 return {}
             raise
         for stray in found:
-            started = r.JobStarted(state.run_id, stray.job_id, stray.attempt_id, stray.group, stray.group)
+            cgroup = self._cgroup.name_of(stray.pid) if self._cgroup is not None else None
+            started = r.JobStarted(
+                state.run_id, stray.job_id, stray.attempt_id, stray.group, stray.group, cgroup=cgroup
+            )
             self._write(started, max(0.0, time.monotonic() - stray.began))
         if found:
             self._say(f"{jobs_text(len(found))} had begun and were not on record yet")

@@ -24,11 +24,15 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Stray(Struct, frozen=True):
-    """``group``: number of its process group, and of its session.  ``began``: seconds on our monotonic clock."""
+    """``group``: number of its process group, and of its session.  ``pid``: of the first of its processes that is left.
+
+    ``began``: seconds on our monotonic clock.
+    """
 
     job_id: JobId
     attempt_id: int
     group: int
+    pid: int
     began: float
 
 
@@ -48,7 +52,7 @@ def find(nonce: str, state: WorkflowState) -> list[Stray]:
     for job_id, processes in found.items():
         first = _first(processes)
         began = first.start_ticks / _TICKS - offset
-        strays.append(Stray(job_id, state.attempt_of(job_id), first.sid, began))
+        strays.append(Stray(job_id, state.attempt_of(job_id), first.sid, first.pid, began))
     return strays
 
 

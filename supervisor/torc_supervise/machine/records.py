@@ -74,6 +74,7 @@ class JobStarted(Struct, frozen=True, gc=False):
     nodes: tuple[str, ...] | None = (
         None  # of its job step; pid and pgid are those of the step's leader, on ``host``
     )
+    cgroup: str | None = None  # below the run's; the next attempt may get the same one
 
 
 class JobSignaled(Struct, frozen=True, gc=False):

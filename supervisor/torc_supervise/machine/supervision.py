@@ -144,8 +144,8 @@ class Supervision:
         if job_id in self._phases:
             self._feed(job_id, verified)
 
-    def on_spawned(self, job_id: JobId, pgid: int) -> None:
-        """There is a process for the job.
+    def on_spawned(self, job_id: JobId, pgid: int, cgroup: str | None = None) -> None:
+        """There is a process for the job; ``cgroup``: the name of its own, if it has one.
 
         Race: a termination signal arrived while the spawn was under way.  The signal's byte is read only after this
         call, and ``begin_ending`` reaches every job that is in the table; where ending began before (a start order
@@ -159,7 +159,7 @@ class Supervision:
         attempt = self.state.attempt_of(job_id)
         self.groups[pgid] = job_id
         run_id, (gpus, nodes, _) = self.state.run_id, self._placed[job_id]
-        self.write(r.JobStarted(run_id, job_id, attempt, pgid, pgid, gpus or None, nodes or None))
+        self.write(r.JobStarted(run_id, job_id, attempt, pgid, pgid, gpus or None, nodes or None, cgroup))
         self._feed(job_id, self._limits.spawned(starting.policy, job, pgid, self.now))
         if self.ending is not None:
             if self.ending.hurried:

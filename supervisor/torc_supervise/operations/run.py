@@ -131,9 +131,12 @@ def run(opened: OpenWorkflow, options: RunOptions, machine: Machine, say: Say) -
             end_epoch - wall.headroom if end_epoch is not None else None,
             wall.grace_scale,
         )
-        real.cgroup = cgroup = cgroups.make(nonce) if machine.steps is None else None
+        cgroup = cgroups.make(nonce) if machine.steps is None else None
+        real.cgroups = of_jobs = cgroups.JobCgroups(cgroup) if cgroup is not None else None
         adjust = memory.jobs_oom_score_adj()
-        launcher = Launcher(bash, opened.files, environment, open_files, machine.steps, nonce, adjust, cgroup)
+        launcher = Launcher(
+            bash, opened.files, environment, open_files, machine.steps, nonce, adjust, of_jobs
+        )
         with (
             Wakeup(continued=machine.allocation is not None) as wakeup,
             contextlib.closing(

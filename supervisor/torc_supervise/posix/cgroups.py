@@ -4,8 +4,8 @@ Nobody leaves its cgroup by ``setsid``, by forking twice or by wiping its enviro
 forks meanwhile, and /proc/PID/cgroup is read without any lock of that process.  Slurm and systemd let ordinary users
 make none, mostly; everything works without them.
 
-One directory per run, below the cgroup that the supervisor itself is in; one per attempt in it.  The job's shell moves
-itself there before it does anything else (``shell``).
+One directory per run, below the cgroup that the supervisor itself is in; in it one for each attempt that is under way,
+used again when it is empty.  The job's shell moves itself there before it does anything else (``shell``).
 """
 
 from __future__ import annotations
@@ -26,9 +26,13 @@ class RunCgroup(Struct, frozen=True):
     directory: str
     path: str
 
-    def job(self, job_id: str, attempt_id: str) -> JobCgroup:
-        name = f"{job_id}.{attempt_id}"
-        return JobCgroup(f"{self.directory}/{name}", f"{self.path}/{name}")
+    def job(self, name: str) -> JobCgroup:
+        return JobCgroup(name, f"{self.directory}/{name}", f"{self.path}/{name}")
+
+    def name_of(self, pid: int) -> str | None:
+        """The name of the job's cgroup that a process is in, None if it is in none."""
+        directory, _, name = (path_of(pid) or "").rpartition("/")
+        return name if os.path.basename(directory) == os.path.basename(self.directory) else None
 
     def remove(self) -> None:
         """With everything in it that is empty."""
@@ -36,6 +40,9 @@ class RunCgroup(Struct, frozen=True):
 
 
 class JobCgroup(Struct, frozen=True):
+    """``name``: as ``job_started`` says it."""
+
+    name: str
     directory: str
     path: str
 
@@ -74,11 +81,48 @@ class JobCgroup(Struct, frozen=True):
     def remove(self) -> None:
         remove(self.directory)
 
+    def is_as_new(self) -> bool:
+        """Nothing is in it, and whatever comes next is not frozen."""
+        events = self._events()
+        return b"populated 0" in events and b"frozen 1" not in events
+
     def _populated(self) -> bool:
+        return b"populated 1" in self._events()
+
+    def _events(self) -> bytes:
         try:
-            return b"populated 1" in procfs.contents(f"{self.directory}/cgroup.events")
+            return procfs.contents(f"{self.directory}/cgroup.events")
         except OSError:
-            return False
+            return b""
+
+
+class JobCgroups:
+    """The cgroups of a run: each holds one attempt at a time.
+
+    Making and removing one costs a tenth of what a short job costs altogether, so they are kept.
+    """
+
+    def __init__(self, run: RunCgroup) -> None:
+        self._run = run
+        self._free: list[JobCgroup] = []
+        self._made = 0
+
+    def take(self) -> JobCgroup | None:
+        """For the next attempt; None where none can be made."""
+        if self._free:
+            return self._free.pop()
+        cgroup = self._run.job(str(self._made + 1))
+        if not cgroup.make():
+            return None
+        self._made += 1
+        return cgroup
+
+    def give_back(self, cgroup: JobCgroup) -> None:
+        """Its attempt is over, or could not be started."""
+        if cgroup.is_as_new():
+            self._free.append(cgroup)
+        else:
+            cgroup.remove()
 
 
 def make(nonce: str) -> RunCgroup | None:

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from torc_supervise.exitstatus import Usage
 from torc_supervise.posix import clock, groups
-from torc_supervise.posix.cgroups import RunCgroup
+from torc_supervise.posix.cgroups import JobCgroup, JobCgroups
 from torc_supervise.posix.descriptors import is_spare
 from torc_supervise.posix.groups import Delivery
 from torc_supervise.posix.marks import Mark
@@ -24,8 +24,14 @@ from torc_supervise.posix.spawn import spawn
 class Kernel(Protocol):
     """Spawn, signal, sweep, collect, and the two clocks."""
 
-    def spawn(self, argv: tuple[str, ...], environment: Mapping[str, str]) -> int:
-        """Start a leader of its own session and group; raises SpawnRefusedError or SpawnFailedError."""
+    def spawn(
+        self, argv: tuple[str, ...], environment: Mapping[str, str], cgroup: JobCgroup | None = None
+    ) -> int:
+        """Start a leader of its own session and group; raises SpawnRefusedError or SpawnFailedError.
+
+        Args:
+            cgroup: that the leader moves to.
+        """
 
     def signal_group(self, pgid: int, signum: int) -> Delivery:
         """Send to every member of the group."""
@@ -66,11 +72,11 @@ class Kernel(Protocol):
 class RealKernel:
     """Linux.
 
-    ``cgroup``: where each job gets a cgroup of its own, None for none.  ``stdin``: of all jobs, None to leave it.
+    ``cgroups``: where those of jobs that are over go, None for none.  ``stdin``: of all jobs, None to leave it.
     """
 
-    def __init__(self, cgroup: RunCgroup | None = None) -> None:
-        self.cgroup = cgroup
+    def __init__(self) -> None:
+        self.cgroups: JobCgroups | None = None
         self.stdin: int | None = None
         self.reaper = Reaper()
         self.signal_group = groups.signal_group
@@ -81,17 +87,17 @@ class RealKernel:
         self.monotonic = clock.monotonic
         self.wall = clock.wall
 
-    def spawn(self, argv: tuple[str, ...], environment: Mapping[str, str], stdin: int | None = None) -> int:
-        since, mark, cgroup = clock.boot_ticks(), Mark.of(environment), None
-        if self.cgroup is not None and mark is not None:
-            cgroup = self.cgroup.job(mark.job_id, mark.attempt_id)
-            cgroup = cgroup if cgroup.make() else None
-        try:
-            pid = spawn(argv, environment, self.stdin if stdin is None else stdin)
-        except Exception:
-            if cgroup is not None:
-                cgroup.remove()
-            raise
+    def spawn(
+        self,
+        argv: tuple[str, ...],
+        environment: Mapping[str, str],
+        cgroup: JobCgroup | None = None,
+        *,
+        stdin: int | None = None,
+    ) -> int:
+        since = clock.boot_ticks()
+        pid = spawn(argv, environment, self.stdin if stdin is None else stdin)
+        mark = Mark.of(environment)
         self._outsiders.forget(pid)  # whoever had the number before
         self.reaper.add(pid, mark, since, cgroup)
         return pid
@@ -104,7 +110,10 @@ class RealKernel:
 
     def collect(self, pid: int) -> Usage | None:
         self._outsiders.forget(pid)
-        return self.reaper.collect(pid)
+        cgroup, usage = self.reaper.cgroup_of(pid), self.reaper.collect(pid)
+        if self.cgroups is not None and cgroup is not None:
+            self.cgroups.give_back(cgroup)
+        return usage
 
     def _passed_on(self, sweep: Sweep) -> Sweep:
         """Race: the leader died of its signal before its processes outside of the group were looked for, and took the

@@ -184,6 +184,9 @@ class Reaper:
                     elif owner is not None and owner in leaders and owner in asked:
                         yield about, owner, asked[owner]
 
+    def cgroup_of(self, leader: int) -> JobCgroup | None:
+        return self._cgroups.get(leader)
+
     def kill_cgroup(self, leader: int) -> None:
         """SIGKILL to all of a job that has a cgroup of its own, also to what forks meanwhile."""
         cgroup = self._cgroups.get(leader)
@@ -195,14 +198,11 @@ class Reaper:
         self._dead.discard(pid)
         self._alive.discard(pid)
         self._lineage.forget(pid)
-        cgroup = self._cgroups.pop(pid, None)
+        self._cgroups.pop(pid, None)
         try:
             return _collect(pid)[1]
         except ChildProcessError:
             return None
-        finally:
-            if cgroup is not None:
-                cgroup.remove()
 
     def _look_for_members(self, found: Sweep, leaders: set[int]) -> None:
         """Fill in the members, collecting dead orphans on the way.  Order matters: see the module."""

@@ -13,6 +13,7 @@ from signal import SIGCONT, SIGIO, SIGKILL
 
 from torc_supervise.exitstatus import STEP_LOST, Exit, Signaled, Usage
 from torc_supervise.posix import groups
+from torc_supervise.posix.cgroups import JobCgroup
 from torc_supervise.posix.groups import Delivery
 from torc_supervise.posix.kernel import RealKernel
 from torc_supervise.posix.reap import Sweep
@@ -48,8 +49,10 @@ class StepKernel:
         self.monotonic = kernel.monotonic
         self.wall = kernel.wall
 
-    def spawn(self, argv: tuple[str, ...], environment: Mapping[str, str]) -> int:
-        return self._kernel.spawn(argv, environment, self._lifeline)
+    def spawn(
+        self, argv: tuple[str, ...], environment: Mapping[str, str], cgroup: JobCgroup | None = None
+    ) -> int:
+        return self._kernel.spawn(argv, environment, cgroup, stdin=self._lifeline)
 
     def sweep(self) -> Sweep:
         found = _without_escaped(self._kernel.sweep())
