@@ -43,6 +43,13 @@ from torc_supervise.store.records import decode, encode
 
 LAST_WORDS_LIMIT = 2.0  # seconds for a terminal or file system that does not take our last words
 
+REST = 0.005
+"""Seconds between two looks at what the parent says, while records come thick and fast.
+
+To wake up for each of a thousand records a second costs more than all that is done with them, and takes the core from
+the jobs, or from the parent.  Nothing that the parent waits for comes later by more than this.
+"""
+
 
 class KeeperSetup(Struct, frozen=True):
     """What a keeper needs to begin: the state as of the fork and records that may not be durable yet.
@@ -78,6 +85,8 @@ class Keeper:
         self._leaving = False
         self._parent_alive = True
         self._began = time.monotonic()
+        self._looked_at = 0.0  # monotonic seconds: when we last read what the parent had said
+        self._resting = threading.Event()  # never set
         self._speaker = Speaker(self._progress if setup.progress else None)
         self._inspector = Inspector(self._tell_verified)
         self._chores = Chores(self._tell)
@@ -107,6 +116,7 @@ class Keeper:
                 if key.data is not None:
                     key.data(mask)
                     continue
+                self._rest()
                 lines = reader.read()
                 self._take(lines)
                 if reader.ended and not self._leaving:
@@ -116,6 +126,13 @@ class Keeper:
         self._finish()
 
     # -- from the parent ------------------------------------------------------------------------------------
+
+    def _rest(self) -> None:
+        """The parent has something to say: let more of it gather where the last look was just now."""
+        since = time.monotonic() - self._looked_at
+        if since < REST:
+            self._resting.wait(REST - since)
+        self._looked_at = time.monotonic()
 
     def _take(self, lines: list[bytes]) -> None:
         """Fold and pass on a batch.  Everything that arrived together is committed together."""
@@ -344,17 +361,18 @@ class _LineReader:
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
+        self._buffer = memoryview(bytearray(1 << 16))
         self._rest = b""
         self.ended = False
 
     def read(self) -> list[bytes]:
         try:
-            data = self._connection.recv(1 << 16)
+            size = self._connection.recv_into(self._buffer)
         except OSError:
-            data = b""
-        if not data:
+            size = 0
+        if not size:
             self.ended = True
-        *lines, self._rest = (self._rest + data).split(b"\n")
+        *lines, self._rest = (self._rest + bytes(self._buffer[:size])).split(b"\n")
         return lines
 
 

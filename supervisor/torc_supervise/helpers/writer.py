@@ -24,7 +24,7 @@ GATHER = 0.01
 takes as much time as some of them have themselves.  What comes after a pause is committed at once."""
 
 RETRY_AFTER = 1.0  # seconds between tries while the disk is full or broken
-SHARE_OF_TIME = 0.05  # snapshots of a huge workflow take at most this share of the keeper's time
+SHARE_OF_TIME = 0.02  # snapshots of a huge workflow take at most this share of the keeper's time
 
 
 class Writer:

@@ -21,6 +21,8 @@ from msgspec.structs import asdict, replace
 
 from torc_supervise.errors import WorkflowBusy
 
+_LARGEST = 1 << 16  # bytes of a lock; ours take some hundred
+
 
 class Owner(Struct, frozen=True):
     """Who holds a workflow, until supervisor and keeper are gone.
@@ -225,8 +227,10 @@ def _read_at_once(path: str) -> bytes | None:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
-    with open(descriptor, "rb") as file:
-        return file.read()
+    try:
+        return os.read(descriptor, _LARGEST)
+    finally:
+        os.close(descriptor)
 
 
 def _parse(text: bytes) -> Owner | None:
