@@ -275,6 +275,11 @@ def _resend_all(true: Callable[..., Opening], self: Keeper) -> Opening:
     return journal, [line for _, line in self._setup.unacknowledged]
 
 
+def _write_only(true: Callable[..., None], self: Journal, lines: bytes) -> None:
+    if lines:
+        true(self, lines)
+
+
 def _forget_rest(true: Callable[..., bool], self: Channel) -> bool:
     if true(self):
         self._out.clear()
@@ -303,6 +308,11 @@ mutant(
 )
 mutant("a new keeper does not write what it was given", "P9", around(Keeper, "_open_journal", _no_resend))
 mutant("a new keeper writes everything that it was given", "P9", around(Keeper, "_open_journal", _resend_all))
+mutant(
+    "a new keeper confirms what the last one wrote without fsync",
+    "P9",
+    around(Journal, "append", _write_only),
+)
 mutant("what did not fit into the channel is forgotten", "P9", around(Channel, "flush", _forget_rest))
 mutant("a torn last line stays", "P9", (Journal, "_drop_torn_line", _keep_torn_line))
 mutant("what a failed write has left stays", "P9", (Journal, "_cut_back", nothing))

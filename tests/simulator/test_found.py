@@ -32,6 +32,19 @@ FOUND = {
         lead=5.0,
         latency=0.5,
     ),
+    "a new keeper confirmed what the last one had written and was killed before it could fsync": Plan(
+        74,
+        (
+            JobPlan({"supports_termination": True}),
+            JobPlan(
+                {"supports_termination": False, "runtime": 3.0},
+                Program(seconds=1.0, on_signal="ignores", children=(Child(seconds=5.0),)),
+            ),
+        ),
+        lead=0.0,
+        num_cpus=1,
+        fatal_keepers=(126,),
+    ),
 }
 
 
