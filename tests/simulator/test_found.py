@@ -45,6 +45,16 @@ FOUND = {
         num_cpus=1,
         fatal_keepers=(126,),
     ),
+    "what a leader had left behind was killed without having been asked": Plan(
+        3000543,
+        (
+            JobPlan(
+                {"supports_termination": True, "signal_scope": "leader"},
+                Program(children=(Child(),)),
+            ),
+        ),
+        events=((0.5, "kill_both", None),),
+    ),
 }
 
 
