@@ -26,6 +26,7 @@ def read_back(machine: Machine) -> tuple[WorkflowState, list[r.Record]]:
     """The state that the journal comes to, and its records."""
     records: list[r.Record] = []
     state: WorkflowState | None = None
+    adopted = any(attempt.is_lost for attempt in machine.rules.attempts)
     for number, line in enumerate(lines_on_disk(machine), 1):
         try:
             seq, t, mono, record = decode(line)
@@ -40,7 +41,7 @@ def read_back(machine: Machine) -> tuple[WorkflowState, list[r.Record]]:
             assert state is not None
             try:
                 state.apply(t, mono, record)
-                state.check()
+                state.check(adopted=adopted)
             except (ValueError, LookupError, AssertionError) as error:
                 raise machine.rules.broken(f"P9: line {number} does not fit: {error!r}: {line!r}") from None
         records.append(record)

@@ -55,6 +55,14 @@ FOUND = {
         ),
         events=((0.5, "kill_both", None),),
     ),
+    "an attempt was adopted while the result that it had waited for was lost": Plan(
+        5001891,
+        (
+            JobPlan({"supports_termination": True}),
+            JobPlan({"supports_termination": True, "depends_on": (1,)}, Program(seconds=100.0)),
+        ),
+        events=((5.0, "freeze_keeper", 50.0), (31.0, "kill_both", None)),
+    ),
 }
 
 
