@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -154,6 +155,25 @@ def test_p10_a_job_is_asked_while_it_cannot_be_told_whose_another_process_is(
         for each in (child, other):
             each.kill()
             each.wait()
+
+
+@pytest.mark.process
+def test_p10_what_a_leader_has_left_behind_is_asked_though_the_signal_is_for_the_leader() -> None:
+    """``signal_scope: leader``, and nobody is there any more who would pass it on."""
+    leader = subprocess.Popen(
+        ["bash", "-c", "sleep 1000 & echo $!"], start_new_session=True, stdout=subprocess.PIPE
+    )
+    assert leader.stdout is not None
+    left = int(leader.stdout.readline())
+    with leader, os.fdopen(os.pidfd_open(left)) as watched:
+        leader.stdout.close()
+        leader.wait()
+        state = WorkflowState(1, workflow_of(job("j", "true", signal_scope="leader")))
+        state.apply("t", clock.monotonic(), r.RunStarted(1, "here", 1))
+        state.apply("t", clock.monotonic(), r.JobStarted(1, 1, 1, leader.pid, leader.pid))
+        written = execute(state)
+        assert [record.ended for record in written if isinstance(record, r.JobEnded)] == ["in_grace"]
+        assert select.select([watched], [], [], 0.0)[0], "it has ended"
 
 
 OBEYS = """

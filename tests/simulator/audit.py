@@ -26,6 +26,7 @@ def read_back(machine: Machine) -> tuple[WorkflowState, list[r.Record]]:
     """The state that the journal comes to, and its records."""
     records: list[r.Record] = []
     state: WorkflowState | None = None
+    adopted = any(attempt.is_lost for attempt in machine.rules.attempts)
     for number, line in enumerate(lines_on_disk(machine), 1):
         try:
             seq, t, mono, record = decode(line)
@@ -40,7 +41,7 @@ def read_back(machine: Machine) -> tuple[WorkflowState, list[r.Record]]:
             assert state is not None
             try:
                 state.apply(t, mono, record)
-                state.check()
+                state.check(adopted=adopted)
             except (ValueError, LookupError, AssertionError) as error:
                 raise machine.rules.broken(f"P9: line {number} does not fit: {error!r}: {line!r}") from None
         records.append(record)
@@ -78,11 +79,9 @@ def check_run_is_over(machine: Machine, state: WorkflowState, records: list[r.Re
     for attempt in rules.attempts:
         if not attempt.is_lost and (attempt.run_id, attempt.job_id, attempt.attempt_id) not in started:
             raise rules.broken(f"P9: nobody knows of attempt {attempt.attempt_id} of job {attempt.job_id}")
-    # Both are killed before the run is on record: nobody can know that there was one (docs/faults.md).
-    runs = {x.run_id for x in records if isinstance(x, r.RunStarted)}
     for attempt in rules.attempts:
         left = set(rules.attempts.left_of(attempt)) - rules.attempts.untraceable
-        if attempt.run_id in runs and not all(process.uninterruptible for process in left):
+        if not all(process.uninterruptible for process in left):
             raise rules.broken(f"P5, P10: {len(left)} processes of job {attempt.job_id} live on")
 
 

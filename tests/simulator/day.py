@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from torc_supervise.capacity import Capacity
 from torc_supervise.errors import TorcError
 from torc_supervise.exitstatus import Signaled
 from torc_supervise.helpers import keeper
-from torc_supervise.helpers.last_will import LastWill
+from torc_supervise.helpers.last_will import LastWill, Write
 from torc_supervise.helpers.link import KeeperLink
 from torc_supervise.loop import Loop
 from torc_supervise.machine import deadlines
@@ -40,7 +40,6 @@ from torc_supervise.workflow.model import ExecutionConfig, Job, Requirements, Wo
 
 SUPERVISOR = 2
 Patch = tuple[Any, Any, Any]
-Write = Callable[[r.Record], None]
 EVENING = 300.0  # seconds: who has not ended by then is asked to
 AT_MOST = 5000.0  # seconds for everything (P12)
 FILES = WorkflowFiles("/out", 1)
@@ -145,9 +144,9 @@ class Day:
                 live: Mapping[int, LiveAttempt] = state.live
                 rules.will_begins(live)
 
-                def observed(record: r.Record) -> None:
+                def observed(record: r.Record, ago: float = 0.0) -> None:
                     rules.results.recorded_by_will(record)
-                    write(record)
+                    write(record, ago)
 
                 super().__init__(state, wall, observed, *arguments, **more)
 
@@ -199,7 +198,10 @@ class Day:
             audit.check_live_state(machine, rules.state, state)
         last = machine.keepers[-1] if machine.keepers else None
         will_is_done = last is not None and last.exit_code == 0  # a keeper has ended by itself
-        if self.ended_well or will_is_done or not state.run_is_open:
+        is_on_record = any(
+            isinstance(record, r.RunStarted) for record in records
+        )  # else the morning finds it
+        if self.ended_well or will_is_done or (is_on_record and not state.run_is_open):
             audit.check_run_is_over(machine, state, records)
 
     def next_morning(self) -> None:

@@ -57,6 +57,7 @@ class SimulatedKernel(FakeKernel):
         self.dead_helpers: list[tuple[int, Exit]] = []
         self._epoch_ahead = epoch_ahead
         self._child_signal = False
+        self._given: dict[int, int] = {}  # number -> the tick in which it was given last
         super().__init__()
         self._behaviour = self.begin
         self.reaper = self  # as posix.kernel.RealKernel has one
@@ -316,7 +317,11 @@ class SimulatedKernel(FakeKernel):
     def _free_pid(self) -> int:
         numbers = ((p.pid, p.pgid, p.sid, p.leader) for p in self.processes.values())
         used = {*itertools.chain.from_iterable(numbers), *self.ours}
-        return next(pid for pid in itertools.count(100) if pid not in used)
+        tick = self._in_ticks(self.hub.now)
+        # No machine gives a number twice within a tick: number and start time are a name.
+        pid = next(pid for pid in itertools.count(100) if pid not in used and self._given.get(pid) != tick)
+        self._given[pid] = tick
+        return pid
 
     def free_pid(self) -> int:
         return self._free_pid()

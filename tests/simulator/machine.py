@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import signal
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from types import TracebackType
+
+from msgspec.structs import replace
 
 from simulator.disk import Disk
 from simulator.fibers import Hub, Proc

@@ -7,9 +7,11 @@ one of the machine's tables.  ``promise`` says what it breaks; what finds it may
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from signal import SIGCONT, SIGKILL
 from typing import Any
+
+from msgspec.structs import replace
 
 from simulator.kernel import SimulatedKernel
 from simulator.plan import CRASHES, ENDINGS
@@ -32,6 +34,7 @@ from torc_supervise.posix.outsiders import Unreached
 from torc_supervise.store.journal import Journal
 
 Patch = tuple[Any, Any, Any]
+Opening = tuple[Journal, list[bytes]]
 
 
 @dataclass(frozen=True)
@@ -262,20 +265,19 @@ def _drop_unconfirmed(true: Callable[..., None], self: KeeperLink, *arguments: A
     true(self, *arguments)
 
 
-def _no_resend(
-    true: Callable[..., None], self: Keeper, unacknowledged: tuple[tuple[int, bytes], ...]
-) -> None:
-    true(self, ())
-    self._seq = max([self._seq, *(seq for seq, _ in unacknowledged)])
+def _no_resend(true: Callable[..., Opening], self: Keeper) -> Opening:
+    journal, _ = true(self)
+    return journal, []
 
 
-def _resend_all(
-    true: Callable[..., None], self: Keeper, unacknowledged: tuple[tuple[int, bytes], ...]
-) -> None:
-    true(self, ())
-    if unacknowledged:
-        self._seq = unacknowledged[-1][0]
-        self._writer.put([line for _, line in unacknowledged], self._seq)
+def _resend_all(true: Callable[..., Opening], self: Keeper) -> Opening:
+    journal, _ = true(self)
+    return journal, [line for _, line in self._setup.unacknowledged]
+
+
+def _write_only(true: Callable[..., None], self: Journal, lines: bytes) -> None:
+    if lines:
+        true(self, lines)
 
 
 def _forget_rest(true: Callable[..., bool], self: Channel) -> bool:
@@ -304,8 +306,13 @@ mutant(
     "P9",
     around(KeeperLink, "restart", _drop_unconfirmed),
 )
-mutant("a new keeper does not write what it was given", "P9", around(Keeper, "_catch_up", _no_resend))
-mutant("a new keeper writes everything that it was given", "P9", around(Keeper, "_catch_up", _resend_all))
+mutant("a new keeper does not write what it was given", "P9", around(Keeper, "_open_journal", _no_resend))
+mutant("a new keeper writes everything that it was given", "P9", around(Keeper, "_open_journal", _resend_all))
+mutant(
+    "a new keeper confirms what the last one wrote without fsync",
+    "P9",
+    around(Journal, "append", _write_only),
+)
 mutant("what did not fit into the channel is forgotten", "P9", around(Channel, "flush", _forget_rest))
 mutant("a torn last line stays", "P9", (Journal, "_drop_torn_line", _keep_torn_line))
 mutant("what a failed write has left stays", "P9", (Journal, "_cut_back", nothing))

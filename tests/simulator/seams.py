@@ -23,6 +23,7 @@ from simulator.stand_ins import (
 )
 from torc_supervise import launch, loop
 from torc_supervise.helpers import (
+    alone,
     hunt,
     inspector,
     keeper,
@@ -32,6 +33,7 @@ from torc_supervise.helpers import (
     link,
     outside,
     speaker,
+    strays,
     writer,
 )
 from torc_supervise.operations import liveness, opened, run
@@ -93,11 +95,11 @@ def _replacements(machine: Machine) -> Iterator[tuple[Any, str, Any]]:
     threading, queue, select = threading_module(hub), queue_module(hub), select_module(machine)
     selectors = selectors_module(machine)
     for module in (
-        *(hunt, inspector, keeper, kin, last_resort, last_will, launch, link, loop, opened, requests, run),
-        *(groups, identity, journal, liveness, lock, snapshot, speaker, writer),
+        *(alone, hunt, inspector, keeper, kin, last_resort, last_will, launch, link, loop, opened, requests),
+        *(groups, identity, journal, liveness, lock, run, snapshot, speaker, strays, writer),
     ):
         yield module, "os", fake_os
-    for module in (clock, hunt, keeper, kin, last_resort, last_will, link, run):
+    for module in (alone, clock, hunt, keeper, kin, last_resort, last_will, link, run):
         yield module, "time", fake_time
     for module in (hunt, inspector, keeper, last_resort, outside, speaker, writer):
         yield module, "threading", threading
@@ -105,20 +107,25 @@ def _replacements(machine: Machine) -> Iterator[tuple[Any, str, Any]]:
         yield module, "open", fake_open
     for module in (inspector, speaker):
         yield module, "queue", queue
-    for module in (hunt, last_will):
+    for module in (alone, hunt, last_will):
         yield module, "select", select
     for module in (loop, keeper):
         yield module, "selectors", selectors
-    for module in (groups, identity, kin, marks):
+    procfs = SimpleNamespace(
+        stat=kernel.stat,
+        everything=kernel.everything,
+        boot_id=lambda: machine.boot_id,
+        pid_namespace=lambda: 1,
+    )
+    for module in (groups, identity, kin, marks, strays):
+        yield module, "procfs", procfs
+    for module in (kin, strays):
         yield (
             module,
-            "procfs",
-            SimpleNamespace(stat=kernel.stat, everything=kernel.everything, boot_id=lambda: machine.boot_id),
+            "marks",
+            SimpleNamespace(environment_block=kernel.environment_block, parse=marks.parse, Mark=marks.Mark),
         )
-    for module in (lock, requests):
-        yield module, "secrets", _secrets(machine)
     yield groups, "signal", SimpleNamespace(pidfd_send_signal=kernel.pidfd_send_signal)
-    yield kin, "marks", SimpleNamespace(environment_block=kernel.environment_block, parse=marks.parse)
     yield keeper, "ControlSocket", NoControlSocket
     yield link, "control", SimpleNamespace(new_directory=lambda: "/control", remove=_nothing)
     yield link, "socket", SimpleNamespace(socketpair=machine.net.socketpair, socket=object)
@@ -134,16 +141,11 @@ def _of_run(machine: Machine) -> Iterator[tuple[Any, str, Any]]:
     yield run, "prepare_process", _nothing
     yield run, "RealKernel", lambda: machine.kernel
     yield run, "gc", SimpleNamespace(collect=_nothing, freeze=_nothing)
-    yield run, "secrets", _secrets(machine)
     yield run, "cgroups", SimpleNamespace(make=_nothing)
     yield run, "memory", SimpleNamespace(jobs_oom_score_adj=_nothing)
     yield run, "procfs", SimpleNamespace(boot_id=lambda: machine.boot_id)
     yield run, "Wakeup", machine.make_wakeup
     yield run, "follow_up", lambda *arguments, **more: []
-
-
-def _secrets(machine: Machine) -> SimpleNamespace:
-    return SimpleNamespace(token_hex=lambda size: machine.hub.tokens.randbytes(size).hex())
 
 
 def _copying(machine: Machine, main: Callable[..., None]) -> Callable[..., None]:

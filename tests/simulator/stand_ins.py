@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 import queue
+import select
 import selectors
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from simulator.disk import File
 from simulator.fibers import NEVER, Fiber, Hub
-from simulator.sockets import Selector
+from simulator.sockets import Selector, Socket
 
 if TYPE_CHECKING:
     from simulator.machine import Machine
@@ -155,14 +156,14 @@ def selectors_module(machine: Machine) -> SimpleNamespace:
 
 
 def select_module(machine: Machine) -> SimpleNamespace:
-    """poll(2) on pidfds."""
+    """poll(2) on pidfds, and on sockets for the end of the peer alone."""
 
     class Poll:
         def __init__(self) -> None:
             self._descriptors: list[int] = []
 
-        def register(self, descriptor: int, mask: int = 0) -> None:
-            self._descriptors.append(descriptor)
+        def register(self, thing: int | Socket, mask: int = 0) -> None:
+            self._descriptors.append(thing if isinstance(thing, int) else thing.fileno())
 
         def poll(self, milliseconds: float) -> list[tuple[int, int]]:
             hub = machine.hub
@@ -173,12 +174,16 @@ def select_module(machine: Machine) -> SimpleNamespace:
             if not ready:
                 return []
             hub.me().pause(hub.now + 0.0001, "a look")
-            return [(descriptor, 1) for descriptor in ready]
+            return [(descriptor, select.POLLIN | select.POLLRDHUP) for descriptor in ready]
 
         def _ready(self) -> list[int]:
-            return [each for each in self._descriptors if machine.net.descriptors.things[each].readable]
+            return [each for each in self._descriptors if is_ready(machine.net.descriptors.things[each])]
 
-    return SimpleNamespace(poll=Poll, POLLIN=1, POLLOUT=4)
+    def is_ready(thing: Any) -> bool:
+        return thing.ended if isinstance(thing, Socket) else thing.readable
+
+    names = ("POLLIN", "POLLOUT", "POLLHUP", "POLLRDHUP", "POLLERR")
+    return SimpleNamespace(poll=Poll, **{name: getattr(select, name) for name in names})
 
 
 def os_module(machine: Machine) -> SimpleNamespace:
@@ -218,7 +223,7 @@ def os_module(machine: Machine) -> SimpleNamespace:
         split=posixpath.split,
     )
     names = ("open", "fsync", "pread", "read", "ftruncate", "fstat", "link", "rename", "unlink")
-    constants = {name: getattr(os, name) for name in dir(os) if name.startswith("O_")}
+    constants = {name: getattr(os, name) for name in dir(os) if name.startswith("O_") or name.endswith("_OK")}
     return SimpleNamespace(
         **constants,
         **{name: getattr(disk, name) for name in names},
@@ -234,11 +239,16 @@ def os_module(machine: Machine) -> SimpleNamespace:
         getpid=lambda: hub.me().proc.pid,
         getcwd=lambda: "/home",
         environ={"HOME": "/home"},
+        uname=os.uname,
+        devnull=os.devnull,
+        access=lambda path, mode: True,
+        dup2=lambda old, new: new,
         geteuid=os.geteuid,
         getegid=os.getegid,
         getgroups=list,
         strerror=os.strerror,
         sysconf=os.sysconf,
+        urandom=hub.tokens.randbytes,
         fsencode=os.fsencode,
         fsdecode=os.fsdecode,
     )

@@ -32,6 +32,37 @@ FOUND = {
         lead=5.0,
         latency=0.5,
     ),
+    "a new keeper confirmed what the last one had written and was killed before it could fsync": Plan(
+        74,
+        (
+            JobPlan({"supports_termination": True}),
+            JobPlan(
+                {"supports_termination": False, "runtime": 3.0},
+                Program(seconds=1.0, on_signal="ignores", children=(Child(seconds=5.0),)),
+            ),
+        ),
+        lead=0.0,
+        num_cpus=1,
+        fatal_keepers=(126,),
+    ),
+    "what a leader had left behind was killed without having been asked": Plan(
+        3000543,
+        (
+            JobPlan(
+                {"supports_termination": True, "signal_scope": "leader"},
+                Program(children=(Child(),)),
+            ),
+        ),
+        events=((0.5, "kill_both", None),),
+    ),
+    "an attempt was adopted while the result that it had waited for was lost": Plan(
+        5001891,
+        (
+            JobPlan({"supports_termination": True}),
+            JobPlan({"supports_termination": True, "depends_on": (1,)}, Program(seconds=100.0)),
+        ),
+        events=((5.0, "freeze_keeper", 50.0), (31.0, "kill_both", None)),
+    ),
 }
 
 

@@ -198,6 +198,8 @@ class Keeper:
             last = journal.last_line()
             if on_disk > self._setup.seq or given.get(on_disk, last) != last:
                 raise OSError(errno.EBUSY, "somebody else has written to it", self._files.journal)
+            if given:
+                journal.append(b"")  # the last keeper may have been killed between its write and its fsync
         except BaseException:
             journal.close()
             raise

@@ -205,11 +205,11 @@ class LastWill:
         return members
 
     def _ask(self, job: Job, live: LiveAttempt, known: Members) -> None:
-        """Send the first signal."""
+        """Send the first signal.  A leader that is gone passes nothing on: then it is for all."""
         signum = Signals[job.termination_signal or self._execution.termination_signal].value
-        if job.signal_scope == "leader":
-            if any(about.pid == live.started.pid for about in known[job.job_id]):
-                signal_process(live.started.pid, signum)
+        leads = any(about.pid == live.started.pid for about in known[job.job_id])
+        if job.signal_scope == "leader" and leads:
+            signal_process(live.started.pid, signum)
         else:
             self._to_group(live, signum, known)
             self._asked[job.job_id] = signum
