@@ -132,10 +132,16 @@ def test_variables_of_the_terminal_do_not_win_over_the_file(desk: Desk) -> None:
         SBATCH_WAIT="1",
         SBATCH_SIGNAL="KILL",
         SBATCH_ARRAY_INX="1-2",
+        SBATCH_OUTPUT=str(desk.directory / "elsewhere.o"),
+        SBATCH_ERROR=str(desk.directory / "elsewhere.e"),
+        SBATCH_INPUT=str(desk.directory / "w.yaml"),
     )
     said = desk.cluster.job(job)
     assert said["TimeLimit"] == "00:05:00"
     assert said["JobName"].startswith("torc_wf1_1_training_small_more_")
+    output = desk.directory / "torc_output" / f"slurm_output_wf1_sl{job}"
+    assert (said["StdOut"], said["StdErr"]) == (f"{output}.o", f"{output}.e")
+    assert said["StdIn"] == "/dev/null"
     assert desk.queue() == [job]
 
 
