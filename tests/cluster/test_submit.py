@@ -238,6 +238,16 @@ def test_a_terminated_workflow_goes_on_in_an_allocation(desk: Desk, first: list[
     assert [record["job_id"] for record in desk.events("job_started")] == [1, 2, 2]
 
 
+def test_what_was_canceled_in_the_queue_runs_when_it_is_submitted_again(desk: Desk) -> None:
+    desk.submit_one(desk.training("--hold"))
+    assert desk.torc("cancel", "1").returncode == 0
+    assert desk.status()["state"] == "canceled"
+    job = desk.submit_one("1")
+    desk.cluster.scontrol("release", job)
+    assert desk.cluster.wait_for_end(job) == "COMPLETED"
+    assert desk.status()["state"] == "completed"
+
+
 # -- trouble ------------------------------------------------------------------------------------------------------
 
 
