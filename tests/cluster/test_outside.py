@@ -250,6 +250,26 @@ def test_a_cancel_of_an_allocation_whose_supervisor_is_about_to_start(outside: O
     assert (head["state"], head["jobs_by_status"]["running"]) == ("canceled", 0)
 
 
+def test_a_cancel_before_slurm_knows_that_the_node_is_down_holds_for_the_requeued_job(
+    outside: Outside,
+) -> None:
+    cluster = outside.cluster
+    outside.create(job("long", f"{HOLD} {say('ready $$')} [ -e second ] || exec sleep 1000; exit 0"))
+    job_id = outside.submit("--requeue", hurried=True)
+    outside.bench.said.expect(starting_with="ready")
+    outside.wait_for("job_started")
+    first = cluster.job(job_id)["BatchHost"]
+    (outside.bench.directory / "second").touch()
+    cluster.crash(first)
+    assert outside.json("cancel", "1")["asked"]
+    cluster.wait_for_node(first, "DOWN")
+    outside.wait_for("workflow_canceled")
+    cluster.wait_for_end(job_id)
+    assert "workflow 1 was canceled: nothing is to be run" in outside.batch(job_id)
+    assert len(outside.journal().of("run_started")) == 1
+    assert (outside.status()["state"], cluster.state(job_id)) == ("canceled", "COMPLETED")
+
+
 # -- what vanished --------------------------------------------------------------------------------------------
 
 

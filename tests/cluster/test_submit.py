@@ -132,10 +132,16 @@ def test_variables_of_the_terminal_do_not_win_over_the_file(desk: Desk) -> None:
         SBATCH_WAIT="1",
         SBATCH_SIGNAL="KILL",
         SBATCH_ARRAY_INX="1-2",
+        SBATCH_OUTPUT=str(desk.directory / "elsewhere.o"),
+        SBATCH_ERROR=str(desk.directory / "elsewhere.e"),
+        SBATCH_INPUT=str(desk.directory / "w.yaml"),
     )
     said = desk.cluster.job(job)
     assert said["TimeLimit"] == "00:05:00"
     assert said["JobName"].startswith("torc_wf1_1_training_small_more_")
+    output = desk.directory / "torc_output" / f"slurm_output_wf1_sl{job}"
+    assert (said["StdOut"], said["StdErr"]) == (f"{output}.o", f"{output}.e")
+    assert said["StdIn"] == "/dev/null"
     assert desk.queue() == [job]
 
 
@@ -230,6 +236,16 @@ def test_a_terminated_workflow_goes_on_in_an_allocation(desk: Desk, first: list[
     assert desk.cluster.wait_for_end(one["slurm_job_id"]) == "COMPLETED"
     assert desk.status()["state"] == "completed"
     assert [record["job_id"] for record in desk.events("job_started")] == [1, 2, 2]
+
+
+def test_what_was_canceled_in_the_queue_runs_when_it_is_submitted_again(desk: Desk) -> None:
+    desk.submit_one(desk.training("--hold"))
+    assert desk.torc("cancel", "1").returncode == 0
+    assert desk.status()["state"] == "canceled"
+    job = desk.submit_one("1")
+    desk.cluster.scontrol("release", job)
+    assert desk.cluster.wait_for_end(job) == "COMPLETED"
+    assert desk.status()["state"] == "completed"
 
 
 # -- trouble ------------------------------------------------------------------------------------------------------

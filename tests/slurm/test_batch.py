@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from torc_supervise.errors import TorcError
-from torc_supervise.slurm import batch
+from torc_supervise.slurm import batch, submission
 from torc_supervise.slurm.batch import BatchScript, RunSettings
 from torc_supervise.store.layout import WorkflowFiles
 from torc_supervise.workflow.model import Job, Workflow
@@ -169,3 +169,14 @@ def test_a_script_that_somebody_changed_says_nothing(tmp_path: Path) -> None:
     ):
         path.write_text(text)
         assert batch.read_facts(str(path)) is None
+
+
+@pytest.mark.parametrize("name", ["OUTPUT", "ERROR", "INPUT", "JOB_NAME", "SIGNAL", "ARRAY_INX", "WAIT"])
+def test_a_variable_that_would_win_over_a_line_of_the_script_is_not_handed_to_sbatch(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"SBATCH_{name}", "x")
+    monkeypatch.setenv("SBATCH_CONSTRAINT", "fast")  # control: the script has no such line
+    environment = submission.environment_of(make())
+    assert f"SBATCH_{name}" not in environment
+    assert environment["SBATCH_CONSTRAINT"] == "fast"

@@ -133,6 +133,49 @@ def test_ids_of_removed_jobs_are_not_used_again(cli: Cli) -> None:
     ]
 
 
+def test_reinitialize_with_nothing_to_do_writes_nothing_and_keeps_the_results_in_sight(cli: Cli) -> None:
+    text = "name: w\nfiles: [{name: m, path: made}]\njobs: [{name: a, command: 'echo >made', output_files: [m]}]\n"
+    spec = cli.write("w.yaml", text)
+    assert cli.run("run", spec).code == 0
+    before = cli.events()
+    for command in (["reinitialize", "1"], ["reinitialize", "1", "--spec", spec]):
+        done = cli.run(*command)
+        assert (done.code, done.out) == (0, "nothing has to run again\n")
+        document = cli.run(*command, "-f", "json").json
+        assert (document["run_id"], document["reset"]) == (1, [])
+    assert cli.events() == before
+    assert [row["job_name"] for row in cli.run("results", "1", "-f", "json").json["items"]] == ["a"]
+    # Control: with something to do it begins a run, and says how to run it.
+    (cli.directory / "made").unlink()
+    assert "to run them: torc-supervise run 1" in cli.run("reinitialize", "1").out
+    assert cli.events()[-1]["run_id"] == 2
+
+
+def test_reinitialize_revives_what_was_canceled_before_it_ran(cli: Cli) -> None:
+    """Nothing has to run again; but it is canceled no more, and something is left to run."""
+    cli.write("w.yaml", "name: w\njobs: [{name: a, command: ':'}]\n")
+    assert cli.run("run", "w.yaml").code == 0
+    cli.run("reset-status", "1", "--reinitialize")
+    assert cli.run("cancel", "1").code == 0
+    assert cli.run("status", "1", "-f", "json").json["state"] == "canceled"
+    said = cli.run("reinitialize", "1").out
+    assert said.splitlines() == ["nothing has to run again", "to run what is left: torc-supervise run 1"]
+    assert cli.run("status", "1", "-f", "json").json["state"] == "terminated"
+
+
+def test_inputs_of_what_is_still_to_run_are_looked_at_anew(cli: Cli) -> None:
+    """It then runs with them as they are: a later reinitialize finds no change."""
+    (cli.directory / "in").write_text("1")
+    text = "name: w\nfiles: [{name: i, path: in}]\njobs: [{name: a, command: 'cat in', input_files: [i]}]\n"
+    cli.write("w.yaml", text)
+    assert cli.run("run", "w.yaml").code == 0
+    cli.run("reset-status", "1", "--reinitialize")
+    change(cli.directory / "in")
+    assert "nothing has to run again" in cli.run("reinitialize", "1").out
+    assert cli.run("run", "1").code == 0
+    assert would_run(cli) == []
+
+
 def test_a_dry_run_touches_nothing_also_where_a_supervisor_was_lost(cli: Cli) -> None:
     cli.write("w.yaml", "name: w\njobs: [{name: a, command: ':'}]\n")
     assert cli.run("run", "w.yaml").code == 0

@@ -63,8 +63,9 @@ def reinitialize(
         return
     _print_plan(plan, names, dry_run=dry_run)
     _warn_of_missing(plan)
-    if not dry_run:
-        _print_how_to_run(workflow_id, plan.updated or state.workflow, output_dir)
+    if not dry_run and state.left_to_run:
+        what = "them" if plan.reset else "what is left"
+        _print_how_to_run(workflow_id, plan.updated or state.workflow, output_dir, what)
 
 
 def reset(
@@ -109,11 +110,11 @@ def reset(
     _print_how_to_run(workflow_id, workflow, output_dir)
 
 
-def _print_how_to_run(workflow_id: int, workflow: Workflow, output: str) -> None:
+def _print_how_to_run(workflow_id: int, workflow: Workflow, output: str, what: str = "them") -> None:
     ways = [command(f"run {workflow_id}", output)]
     if workflow.extra.get("slurm_schedulers"):
         ways.append(f"{command(f'submit {workflow_id}', output)} to queue an allocation")
-    print(f"to run them: {', or '.join(ways)}")
+    print(f"to run {what}: {', or '.join(ways)}")
 
 
 def _plan(state: WorkflowState, new: Workflow | None, *, force: bool) -> ReinitializePlan:

@@ -59,6 +59,11 @@ class WorkflowState:
     def ready_jobs(self) -> list[JobId]:
         return [job.job_id for job in self.workflow.jobs if self.status[job.job_id] is Status.READY]
 
+    @property
+    def left_to_run(self) -> int:
+        """How many jobs have not settled, and are not disabled."""
+        return len(self.workflow.jobs) - sum(self.counts[status] for status in (*SETTLED, Status.DISABLED))
+
     def attempt_of(self, job_id: JobId) -> int:
         """The attempt number that a start of this job in the current run gets."""
         return self.attempt[job_id] + 1 if self.attempt_run[job_id] == self.run_id else 1

@@ -14,10 +14,11 @@ from torc_supervise.helpers.last_will import LastWill
 from torc_supervise.machine import records as r
 from torc_supervise.machine.deadlines import WallTime
 from torc_supervise.machine.state import WorkflowState
+from torc_supervise.machine.status import RunState
 from torc_supervise.operations import liveness
 from torc_supervise.posix import clock
 from torc_supervise.posix.identity import own_identity
-from torc_supervise.store import journal, layout, snapshot, trust, view
+from torc_supervise.store import journal, layout, requests, snapshot, trust, view
 from torc_supervise.store.layout import WorkflowFiles
 from torc_supervise.store.lock import Lock, Owner, acquire
 from torc_supervise.store.records import encode
@@ -92,6 +93,7 @@ def open_workflow(files: WorkflowFiles, command: str, say: Say, *, patient: bool
             opened.append(started)
         if state.run_is_open:
             _end_what_was_lost(opened, say)
+        _take_up_cancel(opened, say)
         return opened
     except BaseException:
         lock.release()
@@ -176,6 +178,29 @@ def _end_what_was_lost(opened: OpenWorkflow, say: Say) -> None:
         opened.append(record, ago=ago)
 
     LastWill(state, WallTime(), write, say, look=same_boot, output=opened.files.output).execute()
+
+
+def _take_up_cancel(opened: OpenWorkflow, say: Say) -> None:
+    """Record the cancel that the last supervisor was asked for and did not live to take up.
+
+    Say its node dies: people cancel before Slurm knows, and who comes next must not run what they were told is being
+    ended.  Test: test_requeue.py::test_a_cancel_that_the_dead_owner_was_asked_for_holds_for_who_takes_over.
+    """
+    state, owner = opened.state, opened.lock.owner
+    earlier = {found.nonce for found in (opened.lock.taken_from,) if found is not None}
+    if state.supervisor is not None and state.supervisor.record.nonce:
+        earlier.add(state.supervisor.record.nonce)  # it may have left while the request was on its way
+    try:
+        request = requests.take(opened.files, owner, earlier)
+    except OSError:
+        return  # not ours, or not readable: as a supervisor that runs takes it
+    if request is None or state.outcome() is RunState.COMPLETED:
+        return
+    when = f"{request.asked[:19].replace('T', ' ')} UTC"
+    say(f"the workflow is canceled: that was asked for on {request.host} at {when}, and not heard")
+    ended = [r.AllocationEnded(slurm_job_id, "canceled") for slurm_job_id in request.allocations]
+    opened.append(*ended, r.WorkflowCanceled(state.run_id))
+    opened.write_snapshot()
 
 
 def files_seen(workflow: Workflow) -> dict[str, int]:

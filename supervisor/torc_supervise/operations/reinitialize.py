@@ -27,7 +27,10 @@ _DONE = (Status.COMPLETED, Status.FAILED, Status.CANCELED)
 
 
 class ReinitializePlan(Struct, frozen=True):
-    """What would be done.  ``reset``: job id -> reason, in id order; ``missing_inputs``: (name, path)."""
+    """What would be done.  ``reset``: job id -> reason, in id order; ``missing_inputs``: (name, path).
+
+    ``run_id``: of the run that it begins, or of the one that there is, where there is nothing to do.
+    """
 
     run_id: int
     reset: dict[JobId, str]
@@ -49,6 +52,7 @@ def plan_reinitialize(state: WorkflowState, updated: Workflow | None = None) -> 
     Args:
         updated: a new version of the specification, whose jobs are matched by name; see :func:`take_over_ids`.
     """
+    updated = None if updated == state.workflow else updated
     workflow = updated or state.workflow
     seen = files_seen(workflow)
     reset: dict[JobId, str] = {}
@@ -65,17 +69,20 @@ def plan_reinitialize(state: WorkflowState, updated: Workflow | None = None) -> 
     _add_readers_of_changed_outputs(state, workflow, seen, reset)
     _add_dependents(state, workflow, reset)
     missing = missing_inputs(workflow, seen)
-    return ReinitializePlan(state.run_id + 1, dict(sorted(reset.items())), missing, seen, updated)
+    begins = bool(reset) or updated is not None or state.canceled or _sees_other_files(state, seen)
+    return ReinitializePlan(state.run_id + begins, dict(sorted(reset.items())), missing, seen, updated)
 
 
 def reinitialize(opened: OpenWorkflow, plan: ReinitializePlan, *, force: bool = False) -> None:
-    """Carry a plan out.
+    """Carry a plan out.  One with nothing to do writes nothing: results stay those of the newest run.
 
     Raises:
         TorcError: required input files are missing; nothing was changed (Torc bumps the run id first).
     """
     if plan.missing_inputs and not force:
         raise missing_inputs_error(plan.missing_inputs)
+    if plan.run_id == opened.state.run_id:
+        return
     records: list[r.Record] = []
     if plan.updated is not None:
         records.append(r.WorkflowUpdated(plan.updated.to_dict()))
@@ -165,6 +172,11 @@ def take_over_ids(state: WorkflowState, new: Workflow) -> Workflow:
     ]
     jobs.sort(key=lambda job: job.job_id)
     return replace(new, jobs=tuple(jobs), extra=renumbered(new.extra, ids))
+
+
+def _sees_other_files(state: WorkflowState, seen: Mapping[str, int]) -> bool:
+    """Whether what is still to run would find other files than those on record: they are then no change to it later."""
+    return state.left_to_run > 0 and not seen.items() <= state.files_seen.items()
 
 
 def _status_reason(state: WorkflowState, job: Job) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from torc_supervise.machine.allocations import Allocation, AllocationState
 from torc_supervise.machine.orders import jobs_text
 from torc_supervise.machine.state import WorkflowState
 from torc_supervise.machine.status import SETTLED, Status, StopReason
+from torc_supervise.operations import liveness
 from torc_supervise.operations import reinitialize as again
 from torc_supervise.operations.fit import check_fit
 from torc_supervise.operations.isolation import check_isolation
@@ -72,8 +74,7 @@ def run_existing(
         again.check_directory(state, force)
         machine = place_jobs(survey(options, say), state.workflow, options, say)
         here = state.allocations.get(machine.allocation.job_id) if machine.allocation is not None else None
-        if state.canceled and here is not None and here.state is AllocationState.QUEUED:
-            # It was queued before; only 'submit' and 'reinitialize' revive a workflow that somebody canceled.
+        if state.canceled and here is not None and _starts_by_itself(here):
             say(f"workflow {workflow_id} was canceled: nothing is to be run")
             return _started(opened, _nothing_to_run(opened, here), {}, created=False)
         found = again.plan_reinitialize(state)
@@ -94,6 +95,13 @@ def run_existing(
             say(f"nothing of workflow {workflow_id} is left to run")
             return _started(opened, _nothing_to_run(opened, here), reset, created=False)
         return _started(opened, run(opened, options, machine, say), reset, created=False)
+
+
+def _starts_by_itself(here: Allocation) -> bool:
+    """This allocation was queued before, or Slurm has requeued it: nobody has asked for this run since the workflow was
+    canceled, as 'submit', 'reinitialize' and a 'run' by hand do.
+    """
+    return here.state is AllocationState.QUEUED or liveness.restarts(os.environ) > 0
 
 
 def needs_reinitialize(state: WorkflowState) -> bool:

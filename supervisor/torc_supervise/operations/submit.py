@@ -97,7 +97,8 @@ def submit_existing(output: str, workflow_id: int, options: SubmitOptions, say: 
             return Submitted(workflow_id, state.workflow.name, False, adopted)
         refuse_second(opened, say)
         found = again.plan_reinitialize(state)
-        plan = found if needs_reinitialize(state) else None
+        # Of one that was canceled before it ran nothing has to run again, and its next allocation would do nothing.
+        plan = found if needs_reinitialize(state) or state.canceled else None
         if plan is None and found.reset:
             say(
                 f"warning: {summary(by_name(state, found))}; "
@@ -112,7 +113,8 @@ def submit_existing(output: str, workflow_id: int, options: SubmitOptions, say: 
         if plan is not None:
             again.reinitialize(opened, plan, force=options.force)
             reset = by_name(state, plan)
-            say(f"run {state.run_id} of workflow {workflow_id} '{state.workflow.name}': {summary(reset)}")
+            why = summary(reset) if reset else "it was canceled, and is not any more"
+            say(f"run {state.run_id} of workflow {workflow_id} '{state.workflow.name}': {why}")
         if not state.counts[Status.READY]:
             return Submitted(workflow_id, state.workflow.name, False, reset=reset)
         queued = _queue(opened, wanted, left, _directory(state, options.force), say)

@@ -40,7 +40,10 @@ _VARIABLES = {
     "signal": "SBATCH_SIGNAL",
     "exclusive": "SBATCH_EXCLUSIVE",
 }
-_NEVER = ("SBATCH_JOB_NAME", "SBATCH_ARRAY_INX", "SBATCH_WAIT")
+_NEVER = (
+    *("SBATCH_JOB_NAME", "SBATCH_ARRAY_INX", "SBATCH_WAIT"),
+    *("SBATCH_OUTPUT", "SBATCH_ERROR", "SBATCH_INPUT"),  # ``logs --batch`` reads what the script's lines name
+)
 
 # What sbatch itself reads; all other SLURM_* in an allocation describe that allocation, and would mislead the next.
 _SLURM_SETTINGS = ("SLURM_CONF", "SLURM_JWT", "SLURM_CLUSTERS", "SLURM_TIME_FORMAT", "SLURM_EXIT_ERROR")

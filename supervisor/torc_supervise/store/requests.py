@@ -2,13 +2,16 @@
 
 Anybody who may write the workflow's directory could leave one, and that directory may be shared: it counts only where
 it is a regular file of our own user.  It is addressed: to the holder of a lock by that lock's nonce, or to whoever
-takes the workflow up in one allocation by that allocation's id.  So a request that nobody took up cancels no later run.
+takes the workflow up in one allocation by that allocation's id.  So a request that nobody took up cancels no later run;
+but whoever takes over from an owner that did not live to take one up does so in its place: the asker was told that it
+would be done.
 """
 
 from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Container
 
 import orjson
 from msgspec import Struct
@@ -32,10 +35,10 @@ class CancelRequest(Struct, frozen=True):
     host: str  # where it was asked
     allocations: tuple[str, ...] = ()
 
-    def is_for(self, owner: Owner) -> bool:
-        """Whether the holder of this lock is meant."""
+    def is_for(self, owner: Owner, earlier: Container[str] = ()) -> bool:
+        """Whether the holder of this lock is meant, or one that it comes after: ``earlier`` are the nonces of those."""
         if self.lock is not None:
-            return self.lock == owner.nonce
+            return self.lock == owner.nonce or self.lock in earlier
         return self.slurm_job_id is not None and self.slurm_job_id == owner.slurm_job_id
 
 
@@ -58,14 +61,17 @@ def leave(files: WorkflowFiles, request: CancelRequest) -> None:
         raise
 
 
-def take(files: WorkflowFiles, owner: Owner) -> CancelRequest | None:
+def take(files: WorkflowFiles, owner: Owner, earlier: Container[str] = ()) -> CancelRequest | None:
     """The request that is there for ``owner``, which is removed; None where there is none.
+
+    Args:
+        earlier: see :meth:`CancelRequest.is_for`.
 
     Raises:
         OSError: the directory cannot be read.
     """
     request = _read(files.cancel_request)
-    if request is None or not request.is_for(owner):
+    if request is None or not request.is_for(owner, earlier):
         return None
     try:
         os.unlink(files.cancel_request)
