@@ -84,6 +84,11 @@ class Socket:
         self.peer.notify()  # there is room again
         return data
 
+    def recv_into(self, buffer: memoryview) -> int:
+        data = self.recv(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
     def notify(self) -> None:
         if self.selector is not None:
             self.selector.wake()

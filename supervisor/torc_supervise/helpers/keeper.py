@@ -25,6 +25,7 @@ from torc_supervise.helpers.chores import Chores
 from torc_supervise.helpers.control import ControlSocket
 from torc_supervise.helpers.inspector import Inspector
 from torc_supervise.helpers.last_will import LastWill
+from torc_supervise.helpers.lines import LineReader
 from torc_supervise.helpers.outside import Outside
 from torc_supervise.helpers.speaker import Speaker
 from torc_supervise.helpers.writer import Writer
@@ -109,7 +110,7 @@ class Keeper:
         """Serve until the parent is done or gone."""
         self._writer.start()
         self._outside.start()
-        reader = _LineReader(self._parent)
+        reader = LineReader(self._parent)
         self._selector.register(self._parent, selectors.EVENT_READ, None)
         while not self._leaving:
             for key, mask in self._selector.select():
@@ -356,26 +357,6 @@ class Keeper:
         self._speaker.finish(LAST_WORDS_LIMIT)
         with contextlib.suppress(OSError):  # it names two dead processes then: who comes next takes it over
             self._lock.release()
-
-
-class _LineReader:
-    """Whole lines from a blocking socket that the selector said is readable."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-        self._buffer = memoryview(bytearray(1 << 16))
-        self._rest = b""
-        self.ended = False
-
-    def read(self) -> list[bytes]:
-        try:
-            size = self._connection.recv_into(self._buffer)
-        except OSError:
-            size = 0
-        if not size:
-            self.ended = True
-        *lines, self._rest = (self._rest + bytes(self._buffer[:size])).split(b"\n")
-        return lines
 
 
 def main(setup: KeeperSetup, parent: socket.socket) -> None:
