@@ -24,6 +24,7 @@ class Attempt:
     kill_due: float = NEVER  # SIGKILL must be out by then
     is_lost: bool = False  # its supervisor was killed
     is_known: bool = False  # to the will that goes on with it
+    is_out_of_sight: bool = False  # given up at a time when nobody could look
 
     def killed_at(self) -> float:
         return next((at for at, signum, _ in self.sent if signum == 9), NEVER)

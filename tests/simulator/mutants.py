@@ -345,7 +345,14 @@ mutant(
 mutant(
     "the last will does not look for what is not on record",
     "P10",
+    (LastWill, "_adopt", lambda self: {}),
     (LastWill, "_hunt", nothing),
+    theme=CRASHES,
+)
+mutant(
+    "the last will kills what is not on record",
+    "P6",
+    (LastWill, "_adopt", lambda self: {}),
     theme=CRASHES,
 )
 mutant("the last will passes nothing on to what left its group", "P10", (LastWill, "_pass_on", nothing))

@@ -66,7 +66,8 @@ class Results:
         if self._hub.now < attempt.killed_at() + UNKILLABLE_AFTER - 1e-3:
             raise self.broken(f"P12: job {attempt.job_id} is given up too early")
         if self._blind_until() > attempt.killed_at():
-            return  # nobody can tell
+            attempt.is_out_of_sight = True  # nobody can tell
+            return
         if not any(process.uninterruptible for process in left):
             raise self.broken(f"P12: job {attempt.job_id} is given up, and nothing of it is unkillable")
 

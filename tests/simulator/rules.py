@@ -163,7 +163,7 @@ class Rules:
         over = runtime is not None and now >= attempt.started + runtime
         if not asks:
             wanted = self.is_wanted or self.asked_at is not None or attempt.is_lost or over
-            if job.supports_termination and not (attempt.is_lost and not attempt.is_known):
+            if job.supports_termination and not (attempt.is_lost and attempt.process.uninterruptible):
                 raise self.broken(f"P6: job {job.job_id} is killed without having been asked")
             if not wanted:
                 raise self.broken(f"P6: job {job.job_id} is killed and nobody has asked for it")
