@@ -6,9 +6,23 @@ import os
 import signal
 
 from support import waiting
-from support.cli import Cli, only, statuses
+from support.cli import Cli, Started, only, statuses
 
 LONG = "name: long\njobs:\n  - {name: waiter, command: echo ready; exec sleep 1000}\n"
+
+
+BOTH = """
+name: both
+jobs:
+  - {name: deaf, command: echo ready; exec sleep 1000}
+  - {name: saves, command: echo ready; exec sleep 1000, supports_termination: true}
+"""
+COMMAND = """
+name: command
+jobs: [{name: waits, command: 'true'}]
+actions:
+  - {trigger_type: on_workflow_start, action_type: run_commands, commands: ['touch begun; sleep 1000; true']}
+"""
 
 
 def kill_all_of_it(cli: Cli) -> None:
@@ -17,8 +31,22 @@ def kill_all_of_it(cli: Cli) -> None:
     pipe = cli.stdout_pipe(1)
     started = cli.start("run", "w.yaml")
     pipe.wait_for("ready")
-    waiting.wait_until(lambda: any(e["event"] == "job_started" for e in cli.events()), "not recorded")
-    family = [started.process.pid, *waiting.children_of(started.process.pid)]
+    waiting.wait_until(lambda: len(starts(cli)) == 1, "not recorded")
+    kill_together(started, waiting.children_of(started.process.pid))
+
+
+def starts(cli: Cli) -> list[int]:
+    return [e["job_id"] for e in cli.events() if e["event"] == "job_started"]
+
+
+def helpers_of(started: Started) -> list[int]:
+    """Children of the supervisor that are no jobs: they have its command line."""
+    own = waiting.command_line(started.process.pid)
+    return [pid for pid in waiting.children_of(started.process.pid) if waiting.command_line(pid) == own]
+
+
+def kill_together(started: Started, others: list[int]) -> None:
+    family = [started.process.pid, *others]
     for pid in family:
         os.kill(pid, signal.SIGSTOP)  # so that none can react to the end of another
     waiting.kill_all(family)
@@ -31,6 +59,7 @@ def test_jobs_of_a_supervisor_that_was_killed_with_its_keeper_are_lost(cli: Cli)
     kill_all_of_it(cli)
     assert "torc-supervise sync-status 1 records what was lost" in cli.run("status", "1").out
     would = cli.run("sync-status", "1", "--dry-run")
+    assert "run 1, whose supervisor is gone, would be ended" in would.out
     assert "1 job would be recorded as lost" in would.out
     assert [e for e in cli.events() if e["event"] == "job_ended"] == []
     done = cli.run("workflows", "sync-status", "1", "-f", "json").json
@@ -41,6 +70,42 @@ def test_jobs_of_a_supervisor_that_was_killed_with_its_keeper_are_lost(cli: Cli)
     assert "nothing has vanished" in cli.run("sync-status", "1").out
     cli.run("reinitialize", "1")
     assert statuses(cli.run("status", "1", "-f", "json").json) == {"waiter": "ready"}
+
+
+def test_jobs_that_outlived_their_supervisor_are_said_to_have_ended_as_they_did(cli: Cli) -> None:
+    cli.write("w.yaml", BOTH)
+    pipes = [cli.stdout_pipe(1), cli.stdout_pipe(2)]
+    started = cli.start("run", "w.yaml")
+    for pipe in pipes:
+        pipe.wait_for("ready")
+    waiting.wait_until(lambda: len(starts(cli)) == 2, "not recorded")
+    kill_together(started, helpers_of(started))
+    assert "2 jobs would be recorded as lost" in cli.run("sync-status", "1", "--dry-run").out
+    done = cli.run("sync-status", "1")
+    assert done.out.startswith("run 1, whose supervisor is gone, was ended\n2 jobs recorded as terminated:\n")
+    assert [line.split()[:3] for line in done.out.splitlines()[3:5]] == [
+        ["1", "deaf", "killed"],
+        ["2", "saves", "in_grace"],
+    ]
+    told = [line.removeprefix("torc-supervise: ") for line in done.err.splitlines()[1:]]
+    assert told == [
+        "the supervisor is gone: ending its 2 jobs",
+        "run 1, whose supervisor is gone, is ended; 2 jobs ran: 1 in grace, 1 killed",
+    ]
+    reasons = {row["reason"] for row in cli.run("reinitialize", "1", "-f", "json").json["reset"]}
+    assert reasons == {"its supervisor was lost, and it was ended"}
+
+
+def test_a_run_that_was_ended_is_said_to_be_where_no_job_ran(cli: Cli) -> None:
+    cli.write("w.yaml", COMMAND)
+    started = cli.start("run", "w.yaml")
+    waiting.wait_until((cli.directory / "torc_output" / "begun").exists, "the command has not begun")
+    kill_together(started, helpers_of(started))
+    done = cli.run("sync-status", "1")
+    assert done.out == "run 1, whose supervisor is gone, was ended\n"
+    assert "2 processes of the run were in no job's group and were killed" in done.err
+    assert "run 1, whose supervisor is gone, is ended; no job ran" in done.err
+    assert cli.run("sync-status", "1").out == "nothing has vanished\n"
 
 
 def test_a_workflow_that_runs_is_left_alone(cli: Cli) -> None:

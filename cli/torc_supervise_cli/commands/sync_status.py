@@ -30,20 +30,26 @@ def sync(
     would = "would be recorded" if dry_run else "recorded"
     for slurm_job_id, what in done.over.items():
         print(f"allocation {slurm_job_id} {would} as over; Slurm says: {what}")
+    if done.ended_run is not None:
+        print(f"run {done.ended_run}, whose supervisor is gone, {'would be' if dry_run else 'was'} ended")
     if done.lost:
-        print(f"{plural(len(done.lost), 'job')} {would} as lost:")
-        print_table(
-            ("id", "name", "why"), [(job.job_id, job.name, job.reason) for job in done.lost], right=("id",)
-        )
+        print(f"{plural(len(done.lost), 'job')} {would} as {_ends(done)}:")
+        rows = [(job.job_id, job.name, job.ended, job.reason) for job in done.lost]
+        print_table(("id", "name", "ended", "why"), rows, right=("id",))
     for what, slurm_job_ids in (("queued", done.queued), ("running", done.running)):
         if slurm_job_ids:
             print(f"still {what}: {', '.join(slurm_job_ids)}")
     if done.in_use is not None:
         print(f"the workflow belongs to {done.in_use}; nothing was changed")
-    elif not (done.over or done.lost):
+    elif not done.over and done.ended_run is None:
         print("nothing has vanished")
     elif done.lost and not dry_run:
         print(f"to run them again: {command(f'reinitialize {workflow_id}', output_dir)}")
+
+
+def _ends(done: Synced) -> str:
+    """A job of a supervisor that is gone may still have run here until now: its end was seen then."""
+    return "lost" if all(job.ended == "lost" for job in done.lost) else "terminated"
 
 
 def _document(done: Synced, *, dry_run: bool) -> dict[str, Any]:
@@ -59,10 +65,17 @@ def _document(done: Synced, *, dry_run: bool) -> dict[str, Any]:
         "allocations_queued": list(done.queued),
         "allocations_running": list(done.running),
         "in_use": done.in_use,
+        "ended_run": done.ended_run,
     }
     if done.lost:
         document["failed_job_details"] = [
-            {"job_id": j.job_id, "job_name": j.name, "reason": j.reason, "slurm_job_id": j.slurm_job_id}
+            {
+                "job_id": j.job_id,
+                "job_name": j.name,
+                "reason": j.reason,
+                "slurm_job_id": j.slurm_job_id,
+                "ended": j.ended,
+            }
             for j in done.lost
         ]
     return document

@@ -40,11 +40,11 @@ def job_mark(job_id: int) -> bytes:
 class Hunt:
     """Ends every process whose environment has all of ``marks`` and none of ``spared``, and what it forks meanwhile.
 
-    Each mark is a whole entry, ``NAME=value``.  ``found`` counts the processes that were killed.
+    Each mark is a whole entry, ``NAME=value``.
     """
 
     def __init__(self, marks: Collection[bytes], spared: Collection[bytes], seconds: float) -> None:
-        self.found = 0
+        self._killed: set[int] = set()
         self._marks = frozenset(marks)
         self._spared = frozenset(spared)
         self._until = time.monotonic() + seconds
@@ -52,13 +52,15 @@ class Hunt:
         self._thread = threading.Thread(target=self._work, name="hunt", daemon=True)
         self._thread.start()
 
-    def finish(self) -> int:
-        """Wait until nothing is left, or until the time is up; returns how many were killed."""
+    def finish(self) -> frozenset[int]:
+        """Wait until nothing is left, or until the time is up; returns the pids that were killed.
+
+        Pids, and no count: two hunts at a time may kill the same process.
+        """
         self._thread.join(self._seconds)
-        return self.found
+        return frozenset(self._killed.copy())
 
     def _work(self) -> None:
-        killed: set[int] = set()
         while time.monotonic() < self._until:
             poll = select.poll()
             try:
@@ -74,8 +76,6 @@ class Hunt:
             poll.poll(LOOK_AGAIN_AFTER * 1000)
             for descriptor in descriptors:
                 os.close(descriptor)
-            killed.update(left)
-            self.found = len(killed)
 
     def _marked(self) -> Iterator[int]:
         for name in os.listdir("/proc"):
@@ -105,6 +105,7 @@ class Hunt:
         try:
             if self._is_marked(pid):
                 signal_descriptor(descriptor, signal.SIGKILL)
+                self._killed.add(pid)
         except OSError:
             pass  # the next round tries again
         return descriptor

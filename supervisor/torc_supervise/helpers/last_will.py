@@ -89,7 +89,7 @@ class LastWill:
         attempts = dict(self._state.live)
         known = self._begin(attempts)
         if attempts:
-            self._say(f"the supervisor was killed: ending its {jobs_text(len(attempts))}")
+            self._say(f"the supervisor is gone: ending its {jobs_text(len(attempts))}")
         kill_at = self._ask_all(attempts, known)
         # Jobs that were started in the very moment of the parent's death.
         if adopted := self._adopt():
@@ -127,7 +127,7 @@ class LastWill:
                     _wait_for_any([about.pid for job_id in attempts for about in known[job_id]], seconds)
         state = self._state
         hunts = (unrecorded, self._hunt(spared=()))
-        found = sum(each.finish() for each in hunts if each is not None)
+        found = len(frozenset().union(*(each.finish() for each in hunts if each is not None)))
         if found:
             noun = "process" if found == 1 else "processes"
             message = f"{found} {noun} of the run were in no job's group and were killed"

@@ -13,8 +13,9 @@ from torc_supervise.helpers import strays
 from torc_supervise.helpers.last_will import LastWill
 from torc_supervise.machine import records as r
 from torc_supervise.machine.deadlines import WallTime
+from torc_supervise.machine.orders import jobs_text
 from torc_supervise.machine.state import WorkflowState
-from torc_supervise.machine.status import RunState
+from torc_supervise.machine.status import Ended, RunState
 from torc_supervise.operations import liveness
 from torc_supervise.posix import clock
 from torc_supervise.posix.identity import own_identity
@@ -34,6 +35,8 @@ class OpenWorkflow(Struct):
     state: WorkflowState
     lock: Lock
     seq: int  # of the last record in the journal
+    ended_run: int | None = None  # whose supervisor was gone, and which was ended by opening it
+    orphans: tuple[r.JobEnded, ...] = ()  # its attempts, as they ended then
 
     def __enter__(self) -> OpenWorkflow:
         return self
@@ -171,13 +174,24 @@ def _end_what_was_lost(opened: OpenWorkflow, say: Say) -> None:
     assert info is not None
     here = own_identity()
     same_boot = info.record.host == here.host and info.record.boot_id == here.boot_id
-    if state.live:
-        say(f"the last supervisor was lost; {len(state.live)} jobs have no result: they are recorded as lost")
+    ended: list[r.JobEnded] = []
 
     def write(record: r.Record, ago: float = 0.0) -> None:
         opened.append(record, ago=ago)
+        if isinstance(record, r.JobEnded):
+            ended.append(record)
 
     LastWill(state, WallTime(), write, say, look=same_boot, output=opened.files.output).execute()
+    opened.ended_run, opened.orphans = state.run_id, tuple(ended)
+    say(f"run {state.run_id}, whose supervisor is gone, is ended; {_what_became(ended)}")
+
+
+def _what_became(ended: list[r.JobEnded]) -> str:
+    """Of the jobs that ran, in the words of ``results``: "2 jobs ran: 1 in grace, 1 lost"."""
+    if not ended:
+        return "no job ran"
+    found = [(how.value.replace("_", " "), sum(record.ended == how for record in ended)) for how in Ended]
+    return f"{jobs_text(len(ended))} ran: {', '.join(f'{count} {how}' for how, count in found if count)}"
 
 
 def _take_up_cancel(opened: OpenWorkflow, say: Say) -> None:

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from torc_supervise import __version__
 from torc_supervise.errors import TorcError, WorkflowBusy
+from torc_supervise.helpers.last_will import WHY as SUPERVISOR_DIED
 from torc_supervise.machine import records as r
 from torc_supervise.machine.state import WorkflowState
 from torc_supervise.machine.status import Ended, Status, StopReason
@@ -185,6 +186,8 @@ def _status_reason(state: WorkflowState, job: Job) -> str | None:
     if status is Status.TERMINATED:
         if result is not None and result[1].ended == Ended.LOST:
             return "its supervisor was lost while it ran"
+        if result is not None and result[1].why == SUPERVISOR_DIED:
+            return "its supervisor was lost, and it was ended"
         return "was terminated"
     if status is Status.UNINITIALIZED:
         return "was reset"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
 from torc_supervise.errors import TorcError
 from torc_supervise.machine.records import AllocationEnded
 from torc_supervise.machine.state import WorkflowState
+from torc_supervise.machine.status import Ended
 from torc_supervise.operations import liveness, whereabouts
 from torc_supervise.operations.liveness import Life, Verdict
 from torc_supervise.operations.lookup import replay
@@ -22,12 +23,16 @@ Say = Callable[[str], None]
 
 
 class LostJob(Struct, frozen=True):
-    """A job that ran when its supervisor vanished.  ``slurm_job_id``: of the allocation it was in, if any."""
+    """A job that ran when its supervisor vanished.
+
+    ``slurm_job_id``: of the allocation it was in, if any.  ``ended``: "lost", or as it was ended, where it still ran.
+    """
 
     job_id: int
     name: str
     reason: str
     slurm_job_id: str | None
+    ended: str = Ended.LOST.value
 
 
 class Synced(Struct, frozen=True):
@@ -35,7 +40,7 @@ class Synced(Struct, frozen=True):
 
     ``over``: Slurm job id -> what Slurm says of it, of allocations that were on record as queued or running and are not
     in the queue any more; ``queued``, ``running``: those that are.  ``in_use``: who works on the workflow, where that
-    kept it from being changed.
+    kept it from being changed.  ``ended_run``: a run that was never ended and whose supervisor is gone.
     """
 
     workflow_id: int
@@ -44,6 +49,7 @@ class Synced(Struct, frozen=True):
     running: tuple[str, ...]
     lost: tuple[LostJob, ...]
     in_use: str | None = None
+    ended_run: int | None = None
 
 
 def sync_status(output: str, workflow_id: int, say: Say, *, dry_run: bool = False) -> Synced:
@@ -70,9 +76,12 @@ def sync_status(output: str, workflow_id: int, say: Say, *, dry_run: bool = Fals
         for row in head["allocations"]
         if row["state"] in ("queued", "running") and seen.is_gone(row["slurm_job_id"])
     }
-    lost = _lost_jobs(state, verdict) if _is_orphaned(state, verdict) else ()
+    orphaned = _is_orphaned(state, verdict)
+    lost = _lost_jobs(state, verdict, dict.fromkeys(state.live, Ended.LOST.value)) if orphaned else ()
+    ended_run = state.run_id if orphaned else None
     in_use = _in_use(files, verdict)
-    if not dry_run and in_use is None and (over or _is_orphaned(state, verdict)):
+    # A run may have begun and not be on record yet: then the lock alone says so.
+    if not dry_run and in_use is None and (over or orphaned or read_owner(files.lock) is not None):
         with open_workflow(files, "sync-status", say) as opened:  # records lost jobs by itself
             known = opened.state.allocations
             still = [known.get(job_id) for job_id in over]
@@ -84,7 +93,11 @@ def sync_status(output: str, workflow_id: int, say: Say, *, dry_run: bool = Fals
                 )
             )
             opened.write_snapshot()
-    return Synced(workflow_id, over, tuple(seen.queued), tuple(seen.running), lost, in_use)
+            if (
+                orphaned
+            ):  # what was only looked at before may still have run here, and more than was on record
+                lost = _lost_jobs(state, verdict, {each.job_id: each.ended for each in opened.orphans})
+    return Synced(workflow_id, over, tuple(seen.queued), tuple(seen.running), lost, in_use, ended_run)
 
 
 def _judge(files: WorkflowFiles, state: WorkflowState) -> Verdict:
@@ -107,13 +120,14 @@ def _is_orphaned(state: WorkflowState, verdict: Verdict) -> bool:
     return state.run_is_open and verdict.life in (Life.DEAD, Life.LOST)
 
 
-def _lost_jobs(state: WorkflowState, verdict: Verdict) -> tuple[LostJob, ...]:
+def _lost_jobs(state: WorkflowState, verdict: Verdict, ended: Mapping[int, str]) -> tuple[LostJob, ...]:
     info = state.supervisor
     assert info is not None
     slurm_job_id = info.record.slurm_job_id
     reason = f"it ran under a supervisor on {info.record.host} {verdict.why}".rstrip()
     return tuple(
-        LostJob(job_id, state.job(job_id).name, reason, slurm_job_id) for job_id in sorted(state.live)
+        LostJob(job_id, state.job(job_id).name, reason, slurm_job_id, ended[job_id])
+        for job_id in sorted(ended)
     )
 
 
