@@ -75,6 +75,10 @@ class Attempts:
         return any(self._family.get(process) is not attempt for process in there)
 
     def with_result(self, record: JobEnded) -> Attempt | None:
-        """None where there never was a process."""
+        """None where there never was a process.
+
+        Where nothing of a run came to the disk (a power failure) the next one gives its attempts the same numbers.
+        """
         key = (record.run_id, record.job_id, record.attempt_id)
-        return next((each for each in self if (each.run_id, each.job_id, each.attempt_id) == key), None)
+        its = [each for each in self if (each.run_id, each.job_id, each.attempt_id) == key]
+        return its[-1] if its else None
