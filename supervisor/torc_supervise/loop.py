@@ -89,6 +89,7 @@ class Loop:
         # allocation, see _look.
         self._sweep_if_due()
         self._report_signals()
+        self._obey()  # before the clock is looked at: what was just asked for goes out a few jobs at a time
         supervision.tick()
         self._obey()
         self._unreached.reach_some()
@@ -305,8 +306,8 @@ class Loop:
     # -- what is to be done ---------------------------------------------------------------------------------
 
     def _obey(self) -> None:
+        self._keeper.before_signals(SLURM_MAY_BE_AHEAD if self._signals_first else 0.0)
         while orders := self._supervision.take_orders():
-            self._keeper.before_signals(SLURM_MAY_BE_AHEAD if self._signals_first else 0.0)
             for order in orders:
                 match order:
                     case Write(record=record, t=t, mono=mono):

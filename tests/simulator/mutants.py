@@ -25,9 +25,9 @@ from torc_supervise.helpers.writer import Writer
 from torc_supervise.loop import Loop
 from torc_supervise.machine import actions as a
 from torc_supervise.machine import events as e
+from torc_supervise.machine import interrupts, step
 from torc_supervise.machine import phases as p
 from torc_supervise.machine import records as r
-from torc_supervise.machine import step, supervision
 from torc_supervise.machine.limits import Limits
 from torc_supervise.machine.supervision import Supervision
 from torc_supervise.posix.outsiders import Unreached
@@ -171,7 +171,7 @@ mutant("jobs start after termination was asked for", "P7", (Supervision, "start_
 mutant(
     "two SIGINT of one key count as two",
     "P6",
-    (supervision, "SECOND_INTERRUPT_AFTER", 0.0),
+    (interrupts, "SECOND_AFTER", 0.0),
     theme=("interrupt_twice",),
 )
 mutant(

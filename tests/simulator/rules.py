@@ -18,10 +18,10 @@ from support.fake_kernel import Process
 from torc_supervise.machine import deadlines
 from torc_supervise.machine import records as r
 from torc_supervise.machine.deadlines import WallTime
+from torc_supervise.machine.interrupts import SECOND_AFTER, Supervision
 from torc_supervise.machine.live import LiveAttempt
 from torc_supervise.machine.phases import Lingering
 from torc_supervise.machine.state import WorkflowState
-from torc_supervise.machine.supervision import SECOND_INTERRUPT_AFTER, Supervision
 from torc_supervise.workflow.model import Job
 
 if TYPE_CHECKING:
@@ -154,9 +154,7 @@ class Rules:
         newer = [at for at, _ in self.walls[1:]] + [NEVER]
         walls = [w for (_, w), until in zip(self.walls, newer, strict=True) if until >= since and w.known]
         near = any(now >= wall.kill_at - 1e-6 for wall in walls)
-        hurried = (
-            len(self.interrupts) > 1 and self.interrupts[-1] - self.interrupts[0] >= SECOND_INTERRUPT_AFTER
-        )
+        hurried = len(self.interrupts) > 1 and self.interrupts[-1] - self.interrupts[0] >= SECOND_AFTER
         if hurried or near or self._term(attempt) == signal.SIGKILL:
             return
         runtime = job.requirements.runtime_seconds

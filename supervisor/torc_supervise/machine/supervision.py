@@ -19,9 +19,11 @@ from torc_supervise.machine import events as e
 from torc_supervise.machine import orders as o
 from torc_supervise.machine import phases as p
 from torc_supervise.machine import records as r
+from torc_supervise.machine.asking import Asking
 from torc_supervise.machine.books import Books
 from torc_supervise.machine.deadlines import WallTime
 from torc_supervise.machine.errands import Answer, Errand, Errands
+from torc_supervise.machine.interrupts import Interrupts
 from torc_supervise.machine.limits import Limits
 from torc_supervise.machine.orders import Do, Ending, NewEnd, Order, Say, Start, Write
 from torc_supervise.machine.pace import Pace
@@ -32,10 +34,6 @@ from torc_supervise.machine.step import step
 from torc_supervise.machine.table import ProcessTable
 from torc_supervise.scheduler import Scheduler
 from torc_supervise.workflow.model import JobId
-
-SECOND_INTERRUPT_AFTER = 0.2
-"""Seconds.  A second SIGINT counts as "kill now" only after this: a terminal and a wrapper (srun, a launcher) may
-both pass on one Ctrl-C, and those two arrive within milliseconds."""
 
 __all__ = ["Do", "Ending", "NewEnd", "Order", "Say", "Start", "Supervision", "Write"]
 
@@ -60,7 +58,9 @@ class Supervision:
         self._scheduler = scheduler
         self._limits = Limits(state.workflow.execution, wall or WallTime())
         self._books = Books(state, self._written)
-        self.samples, self.take_orders = self._books.samples, self._books.take_orders
+        self.samples = self._books.samples
+        self._asking = Asking(self._books.take_orders, self._ask)
+        self.take_orders = self._asking.take_orders
         self.write, self.say, self.warn = self._books.write, self._books.say, self._books.warn
         self._errands = Errands(errands)
         self._table = ProcessTable()
@@ -68,7 +68,7 @@ class Supervision:
         self.groups = self._table.groups  # pgid -> job of all groups that may still have members
         self._placed: dict[JobId, Placement] = {}
         self._pace = pace or Pace()
-        self._interrupted_at: float | None = None  # the first SIGINT
+        self._interrupts = Interrupts()
 
     # -- what the loop asks ---------------------------------------------------------------------------------
 
@@ -83,7 +83,7 @@ class Supervision:
     @property
     def next_deadline(self) -> float:
         """The earliest moment at which ``tick`` has something to do."""
-        if self._may_close:
+        if self._may_close or self._asking.busy:
             return self.now
         earliest = min(self._table.timers.earliest, self._errands.next_deadline, self._books.repeats.due)
         if self.ending is not None:
@@ -132,6 +132,7 @@ class Supervision:
         self.write(record)
 
     def on_leader_exited(self, pgid: int, exit_: Exit | None, members: int, escaped: int = 0) -> None:
+        self._asking.finish()  # one that is to be asked counts as asked: see loop.Loop._look
         self._feed(self.groups[pgid], e.LeaderExited(exit_, members, escaped))
 
     def on_group_changed(self, pgid: int, members: int) -> None:
@@ -165,7 +166,7 @@ class Supervision:
             if self.ending.hurried:
                 self._feed(job_id, e.KillAsked(self.ending.why))
             else:
-                self._ask(job_id, self.ending.why)
+                self._ask(job_id)
 
     def on_spawn_refused(self, job_id: JobId, errno: int) -> None:
         self._feed(job_id, e.SpawnRefused(errno))
@@ -175,20 +176,16 @@ class Supervision:
 
     def on_signal(self, signum: int) -> None:
         """The supervisor itself was signalled.  Only the first request counts; a second Ctrl-C kills at once."""
+        self._asking.finish()
         self._heed(signum)
         for errand in self._errands.errands:
             errand.on_signal(self, signum)
 
     def _heed(self, signum: int) -> None:
         news = self._books.signal_received(name := signal_name(signum))
-        if signum == SIGINT:
-            # Measured from the first one: of a key that is held down, each comes right after the one before.
-            if self._interrupted_at is None:
-                self._interrupted_at = self.now
-            elif self.now - self._interrupted_at >= SECOND_INTERRUPT_AFTER:
-                self._kill_all()
-                return
-        if self._some_compute_on:
+        if signum == SIGINT and self._interrupts.is_second(self.now):
+            self._kill_all()
+        elif self._some_compute_on:
             self._begin_ending(StopReason.SIGNAL, name, hint=signum == SIGINT)
         elif news:
             self.say(f"{name} received again: already ending, {o.jobs_text(self._table.unfinished)} left")
@@ -204,6 +201,7 @@ class Supervision:
         Race: a cancel that goes through Slurm may come as a signal first and with its meaning a little later.
         Test: test_supervision.py::test_a_signal_that_turns_out_to_be_a_cancel_is_recorded_as_one.
         """
+        self._asking.finish()
         for slurm_job_id in allocations:
             self.write(r.AllocationEnded(slurm_job_id, "canceled"))
         if not self.state.canceled:
@@ -235,6 +233,7 @@ class Supervision:
 
     def tick(self) -> None:
         """Feed the clock to every phase whose deadline has come."""
+        self._asking.finish()
         self._books.record_repeats(self.now)
         wall_time = False
         for job_id in self._table.timers.due(self.now):
@@ -276,6 +275,7 @@ class Supervision:
         return not self._table.unfinished
 
     def move_end(self, wall: WallTime) -> None:
+        self._asking.finish()
         self._limits = replace(self._limits, wall=wall)
         for job_id, phase in list(self._phases.items()):
             moved = self._limits.end_moved(phase, self.state.job(job_id), self.now)
@@ -307,26 +307,24 @@ class Supervision:
 
     def _begin_ending(self, why: StopReason, what: str, *, hint: bool = False) -> None:
         self.ending = Ending(why, self.ending.since if self.ending is not None else self.now)
-        if why is not StopReason.WALL_TIME:  # there each job has its own moment
-            for job_id in list(self._phases):
-                self._ask(job_id, why)
-        tally = o.Tally.of(self._phases.values(), self.now)
-        signal = what if why is StopReason.SIGNAL else None
-        self.write(
-            r.TerminationStarted(
-                self.state.run_id, why.value, tally.asked, tally.killed, signal, round(tally.seconds, 3)
-            )
-        )
-        self.say(o.announcement(what, why, tally, hint=hint))
-        self.on_leaving()
+        jobs = () if why is StopReason.WALL_TIME else self._phases  # there each job has its own moment
+        self._asking.begin(jobs, lambda: self._announce_ending(why, what, hint=hint))
         for errand in self._errands.errands:
             errand.on_ending(self)
 
-    def _ask(self, job_id: JobId, why: StopReason) -> None:
-        phase = self._phases[job_id]
-        policy = getattr(phase, "policy", None)
+    def _announce_ending(self, why: StopReason, what: str, *, hint: bool) -> None:
+        tally = o.Tally.of(self._phases.values(), self.now)
+        signal = what if why is StopReason.SIGNAL else None
+        run_id, seconds = self.state.run_id, round(tally.seconds, 3)
+        self.write(r.TerminationStarted(run_id, why.value, tally.asked, tally.killed, signal, seconds))
+        self.say(o.announcement(what, why, tally, hint=hint))
+        self.on_leaving()
+
+    def _ask(self, job_id: JobId) -> None:
+        assert self.ending is not None
+        policy = getattr(self._phases.get(job_id), "policy", None)
         if isinstance(policy, p.Policy):
-            self._feed(job_id, e.StopAsked(why, self._limits.kill_at(policy, self.now)))
+            self._feed(job_id, e.StopAsked(self.ending.why, self._limits.kill_at(policy, self.now)))
 
     def _kill_all(self) -> None:
         assert self.ending is not None, "the first interrupt began it"
