@@ -18,10 +18,11 @@ from support.fake_kernel import Process
 from torc_supervise.machine import deadlines
 from torc_supervise.machine import records as r
 from torc_supervise.machine.deadlines import WallTime
-from torc_supervise.machine.interrupts import SECOND_AFTER, Supervision
+from torc_supervise.machine.interrupts import SECOND_AFTER
 from torc_supervise.machine.live import LiveAttempt
 from torc_supervise.machine.phases import Lingering
 from torc_supervise.machine.state import WorkflowState
+from torc_supervise.machine.supervision import Supervision
 from torc_supervise.workflow.model import Job
 
 if TYPE_CHECKING:
