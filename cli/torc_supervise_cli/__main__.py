@@ -1,5 +1,5 @@
 """``python -m torc_supervise_cli`` is ``torc-supervise``."""
 
-from torc_supervise_cli.main import main
+from torc_supervise_cli.main import command
 
-main()
+command()

@@ -6,6 +6,10 @@ seconds on the monotonic clock.  docs/states.md is generated from the tables in 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from operator import attrgetter
+from typing import Any
+
 from msgspec import Struct
 
 from torc_supervise.exitstatus import Exit, Usage
@@ -151,26 +155,24 @@ Phase = (
 PHASES: tuple[type[Phase], ...] = Phase.__args__
 
 
+_DEADLINES: dict[type[Phase], Callable[[Any], float]] = {
+    Running: attrgetter("ask_at"),
+    Terminating: attrgetter("kill_at"),
+    Killing: attrgetter("give_up_at"),
+    Lingering: lambda phase: min(phase.kill_at, phase.give_up_at),
+    Verifying: attrgetter("give_up_at"),
+}
+
+
 def deadline(phase: Phase) -> float:
     """When this phase wants to hear ``ClockReached``; NEVER if it does not."""
-    match phase:
-        case Running(ask_at=at) | Terminating(kill_at=at) | Killing(give_up_at=at) | Verifying(give_up_at=at):
-            return at
-        case Lingering(kill_at=kill_at, give_up_at=give_up_at):
-            return min(kill_at, give_up_at)
-        case _:
-            return NEVER
+    of = _DEADLINES.get(type(phase))
+    return NEVER if of is None else of(phase)
 
 
 def pgid_of(phase: Phase) -> int | None:
-    """The process group that this phase may still send signals to, or collect."""
-    match phase:
-        case Running(pgid=pgid) | Terminating(pgid=pgid) | Killing(pgid=pgid) | Lingering(pgid=pgid):
-            return pgid
-        case Abandoned(pgid=pgid):
-            return pgid
-        case _:
-            return None
+    """The process group that this phase may still send signals to, or collect; the others have no such number."""
+    return getattr(phase, "pgid", None)
 
 
 def leader_gone(phase: Phase) -> bool:
@@ -184,10 +186,13 @@ def leader_gone(phase: Phase) -> bool:
             return False
 
 
+_OVER = {Abandoned, Finished, PutBack}
+_HOLDING = {Starting, Killing, Lingering}
+
+
 def gives_back(before: Phase, after: Phase) -> bool:
     """Whether this change of phase frees what the job held of the machine: once, when nothing of it runs
     any more, or we have stopped waiting for it: one process that nobody can kill must not hold up a whole workflow."""
-    return isinstance(after, Reaping) or (
-        isinstance(after, Abandoned | Finished | PutBack)
-        and isinstance(before, Starting | Killing | Lingering)
-    )
+    if type(after) is Reaping:
+        return True
+    return type(after) in _OVER and type(before) in _HOLDING

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from signal import SIGKILL, Signals
 
 from msgspec import Struct
@@ -44,6 +45,7 @@ class AttemptKey(Struct, frozen=True):
     start_time: str | None
 
 
+@cache
 def signal_name(signum: int) -> str:
     """ "SIGTERM" for 15; "SIG35" where the number has no name."""
     try:

@@ -8,6 +8,8 @@ from torc_supervise.machine import phases as p
 from torc_supervise.machine.timers import Timers
 from torc_supervise.workflow.model import JobId
 
+_GONE = {p.Finished, p.PutBack}
+
 
 class ProcessTable:
     """Invariants (:meth:`check`): ``groups[g]`` is j iff j's phase has group g; ``timers`` know every deadline."""
@@ -35,8 +37,9 @@ class ProcessTable:
         old = p.pgid_of(before)
         if old is not None and p.pgid_of(after) is None:
             del self.groups[old]
-        self._abandoned += isinstance(after, p.Abandoned) - isinstance(before, p.Abandoned)
-        if isinstance(after, p.Finished | p.PutBack):
+        if type(after) is not type(before):
+            self._abandoned += (type(after) is p.Abandoned) - (type(before) is p.Abandoned)
+        if type(after) in _GONE:
             self.phases.pop(job_id, None)
         else:
             self.phases[job_id] = after

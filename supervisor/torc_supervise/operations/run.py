@@ -155,11 +155,11 @@ def run(opened: OpenWorkflow, options: RunOptions, machine: Machine, say: Say) -
             supervision.at(clock.monotonic(), clock.wall())
             supervision.begin(_run_started(opened, options, machine, end_epoch, keeper.pid, nonce, cgroup))
             loop.run()
-            if cgroup is not None:
-                cgroup.remove()
             final = supervision.outcome()
             supervision.end(r.RunEnded(state.run_id, final.value, EXIT_CODES[final]))
             loop.write_now()
+            if of_jobs is not None:
+                of_jobs.remove()  # while the keeper writes
             confirmed = _leave(loop, keeper, supervision.wall, state)
             wakeup.ignore_from_now_on()
     code = EXIT_CODES[final] if confirmed and not keeper.disowned else EXIT_OURS

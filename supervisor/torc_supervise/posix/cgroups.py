@@ -117,12 +117,19 @@ class JobCgroups:
         self._made += 1
         return cgroup
 
-    def give_back(self, cgroup: JobCgroup) -> None:
-        """Its attempt is over, or could not be started."""
-        if cgroup.is_as_new():
+    def give_back(self, cgroup: JobCgroup, *, is_as_new: bool = False) -> None:
+        """Its attempt is over, or could not be started.  ``is_as_new``: that was seen just now."""
+        if is_as_new or cgroup.is_as_new():
             self._free.append(cgroup)
         else:
             cgroup.remove()
+
+    def remove(self) -> None:
+        """All of them that are empty, and that of the run; without a look for others below them, if there are none."""
+        for number in range(1, self._made + 1):
+            with contextlib.suppress(OSError):
+                os.rmdir(self._run.job(str(number)).directory)
+        self._run.remove()
 
 
 def make(nonce: str) -> RunCgroup | None:

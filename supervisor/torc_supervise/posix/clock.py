@@ -7,6 +7,8 @@ import time
 from datetime import UTC, datetime
 from functools import lru_cache
 
+_TICKS = os.sysconf("SC_CLK_TCK")  # in a second
+
 LONGEST_WAIT = 3600.0
 """Seconds that anything waits for at a time.  epoll and poll count milliseconds in an int, which is full after 24.8
 days; who wakes up early looks at the clock and waits again."""
@@ -46,4 +48,4 @@ def boot_offset() -> float:
 
 def boot_ticks() -> int:
     """Clock ticks since boot, as /proc/PID/stat counts start times."""
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK") // 1_000_000_000
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) * _TICKS // 1_000_000_000

@@ -110,9 +110,10 @@ class RealKernel:
 
     def collect(self, pid: int) -> Usage | None:
         self._outsiders.forget(pid)
-        cgroup, usage = self.reaper.cgroup_of(pid), self.reaper.collect(pid)
+        cgroup, is_as_new = self.reaper.cgroup_of(pid)
+        usage = self.reaper.collect(pid)
         if self.cgroups is not None and cgroup is not None:
-            self.cgroups.give_back(cgroup)
+            self.cgroups.give_back(cgroup, is_as_new=is_as_new)
         return usage
 
     def _passed_on(self, sweep: Sweep) -> Sweep:

@@ -90,6 +90,7 @@ class Reaper:
         self._before_us = _started(self._not_ours)  # they and their descendants: pid -> start in clock ticks
         self._session = os.getsid(0)
         self._cgroups: dict[int, JobCgroup] = {}  # leader -> where its processes are
+        self._vacant: set[int] = set()  # leaders that are dead, and nothing is in their cgroup any more
         self._lineage = Lineage(strangers=bool(self._before_us))
 
     def add(
@@ -184,8 +185,12 @@ class Reaper:
                     elif owner is not None and owner in leaders and owner in asked:
                         yield about, owner, asked[owner]
 
-    def cgroup_of(self, leader: int) -> JobCgroup | None:
-        return self._cgroups.get(leader)
+    def cgroup_of(self, leader: int) -> tuple[JobCgroup | None, bool]:
+        """Of a job that is over: its cgroup, if it has one, and whether that was seen to be as good as a new one.
+
+        Nothing comes into an empty cgroup but what somebody moves there.
+        """
+        return self._cgroups.get(leader), leader in self._vacant
 
     def kill_cgroup(self, leader: int) -> None:
         """SIGKILL to all of a job that has a cgroup of its own, also to what forks meanwhile."""
@@ -199,6 +204,7 @@ class Reaper:
         self._alive.discard(pid)
         self._lineage.forget(pid)
         self._cgroups.pop(pid, None)
+        self._vacant.discard(pid)
         try:
             return _collect(pid)[1]
         except ChildProcessError:
@@ -224,7 +230,12 @@ class Reaper:
     def _look_into_cgroup(self, found: Sweep, leader: int) -> None:
         """Of a job that seems to be empty: where we are no subreaper, its orphans do not come to us."""
         cgroup = self._cgroups.get(leader)
-        for pid in cgroup.processes() if cgroup is not None else ():
+        if cgroup is None:
+            return
+        if cgroup.is_as_new():
+            self._vacant.add(leader)
+            return
+        for pid in cgroup.processes():
             about = procfs.stat(pid)
             if about is None or not about.alive:
                 continue
@@ -271,6 +282,22 @@ class Reaper:
         return collected, living
 
 
+class _OwnPeak:
+    """The most memory that we had ourselves, KiB.  It only grows, and asking for it is as dear as collecting a child."""
+
+    def __init__(self) -> None:
+        self._known = 0
+
+    def covers(self, peak: int) -> bool:
+        """Whether a child's peak may be ours: until its exec it has our memory (getrusage(2))."""
+        if peak > self._known:
+            self._known = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak <= self._known
+
+
+_own_peak = _OwnPeak()
+
+
 def _anything_dead() -> bool:
     try:
         return os.waitid(os.P_ALL, 0, _PEEK) is not None
@@ -298,8 +325,9 @@ def _collect(pid: int) -> tuple[Exit, Usage]:
         exit_ = Signaled(os.WTERMSIG(status), os.WCOREDUMP(status))
     else:
         exit_ = Exited(os.WEXITSTATUS(status))
-    is_bound = usage.ru_maxrss <= resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return exit_, Usage(usage.ru_maxrss * 1024, usage.ru_utime, usage.ru_stime, is_bound)
+    return exit_, Usage(
+        usage.ru_maxrss * 1024, usage.ru_utime, usage.ru_stime, _own_peak.covers(usage.ru_maxrss)
+    )
 
 
 def collect_own(pid: int) -> Exit:
