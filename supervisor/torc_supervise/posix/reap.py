@@ -283,7 +283,7 @@ class Reaper:
 
 
 class _OwnPeak:
-    """The most memory that we had ourselves, KiB.  It only grows, and asking for it is as dear as collecting a child."""
+    """The most memory that we had ourselves, KiB: it only grows, and asking for it is as dear as collecting a child."""
 
     def __init__(self) -> None:
         self._known = 0
