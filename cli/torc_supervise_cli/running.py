@@ -40,6 +40,19 @@ class RunRequest(NamedTuple):
     output_dir: str = DEFAULT_OUTPUT_DIRECTORY
     as_json: bool = False
 
+    def again(self, workflow_id: int) -> str:
+        """How to go on here: with the capacity that this run was given, without which its jobs may not fit."""
+        given = {
+            "--max-parallel-jobs": self.max_parallel_jobs,
+            "--num-cpus": self.num_cpus,
+            "--memory-gb": self.memory_gb,
+            "--num-gpus": self.num_gpus,
+        }
+        options = [
+            f"{name} {str(value).removesuffix('.0')}" for name, value in given.items() if value is not None
+        ]
+        return " ".join(["run", str(workflow_id), *options])
+
 
 def run_workflow(request: RunRequest) -> int:
     """Run a workflow here, or go on with one, and report; returns the exit code.
@@ -74,7 +87,7 @@ def run_workflow(request: RunRequest) -> int:
     ) as error:  # nobody reads it any more, or the disk it goes to is full: the run was what it was
         discard(sys.stdout)
         say(f"warning: the report could not be written: {error.strerror}")
-    _say_how_to_go_on(started, output_dir)
+    _say_how_to_go_on(started, request)
     return started.report.exit_code
 
 
@@ -116,18 +129,19 @@ def _print_report(started: Started, *, as_json: bool) -> None:
     print(f"workflow {report.workflow_id} {colour(report.state.value)}: {counts_text(counts)}")
 
 
-def _say_how_to_go_on(started: Started, output: str) -> None:
-    report = started.report
+def _say_how_to_go_on(started: Started, request: RunRequest) -> None:
+    report, output = started.report, request.output_dir
+    again = request.again(report.workflow_id)
     if report.unconfirmed:
         say(f"{report.unconfirmed} records were not confirmed to be on disk when it had to leave")
     if report.exit_code == EXIT_RESUME:
-        how = "run" if report.slurm_job_id is None else "submit"
-        say(f"stopped early with work left; to go on: {command(f'{how} {report.workflow_id}', output)}")
+        how = again if report.slurm_job_id is None else f"submit {report.workflow_id}"
+        say(f"stopped early with work left; to go on: {command(how, output)}")
     elif report.state.value == "failed":
         workflow = report.workflow_id
         say(
             f"look at {command(f'logs {workflow}', output)}; to try again: "
-            f"{command(f'reset-status {workflow} --failed-only', output)}, then {command(f'run {workflow}', output)}"
+            f"{command(f'reset-status {workflow} --failed-only', output)}, then {command(again, output)}"
         )
 
 
