@@ -49,6 +49,7 @@ def test_a_failure_is_recorded_and_changes_nothing_for_the_jobs() -> None:
     world.answer("run_commands", ok=False, message="command 1 of 1: exit code 3")
     world.until(20.0)
     world.answer("run_commands", ok=False, lost=True)
+    world.answer("end_left_commands")
     world.finish()
     assert world.status(1) is Status.COMPLETED
     assert world.taken() == [(0, False), (1, False)]
@@ -56,6 +57,41 @@ def test_a_failure_is_recorded_and_changes_nothing_for_the_jobs() -> None:
     assert first.message == "command 1 of 1: exit code 3"
     assert "keeper died" in second.message
     assert world.warnings() == ["action_failed", "action_failed"]
+
+
+def test_jobs_do_not_start_beside_commands_that_a_dead_keeper_has_left() -> None:
+    world = office(entry("on_worker_start"))
+    world.answer("run_commands", ok=False, lost=True)
+    world.until(20.0)
+    ((at, body),) = world.asked("end_left_commands")
+    assert (at, body["grace"], body["key"]) == (0.0, 30.0, world.asked("run_commands")[0][1]["key"])
+    assert world.of(r.JobStarted) == []
+    assert world.taken() == []
+    world.answer("end_left_commands")
+    assert world.finish().status(1) is Status.COMPLETED
+    assert world.taken() == [(0, False)]
+
+
+def test_p6_a_hurried_end_shortens_the_grace_of_what_a_dead_keeper_has_left() -> None:
+    world = office(entry("on_worker_start"))
+    world.answer("run_commands", ok=False, lost=True)
+    world.until(5.0).signal(SIGINT)
+    assert world.asked("end_commands") == [], "it has its grace, and no new one"
+    world.until(6.0).signal(SIGINT)
+    assert [(at, body["grace"]) for at, body in world.asked("end_commands")] == [(6.0, 0.0)]
+    world.answer("end_left_commands")
+    world.finish()
+    assert world.of(r.JobStarted) == []
+
+
+def test_p12_jobs_start_at_last_where_nobody_ends_what_a_dead_keeper_has_left() -> None:
+    world = office(entry("on_worker_start"))
+    world.answer("run_commands", ok=False, lost=True)
+    world.finish()
+    assert world.status(1) is Status.COMPLETED
+    assert world.of(r.JobStarted)[0].job_id == 1
+    (taken,) = world.of(r.ActionTaken)
+    assert "nothing was heard of its commands" in (taken.message or "")
 
 
 def test_commands_of_different_actions_run_one_after_the_other() -> None:

@@ -179,7 +179,7 @@ def test_p10_no_command_outlives_a_killed_parent(bench: Bench) -> None:
     waiting.wait_until(lambda: not bench.leftovers(), f"they outlived it: {bench.leftovers()}")
 
 
-def test_p10_commands_of_a_killed_keeper_are_ended_with_the_run_and_not_run_twice(bench: Bench) -> None:
+def test_p10_commands_of_a_killed_keeper_are_ended_and_not_run_twice(bench: Bench) -> None:
     workflow = with_actions(
         entry("on_jobs_ready", 1, commands=[HOLDING, "touch never"]),
         jobs=(job("a", "read -r _ <$BENCH/gate"),),
@@ -195,6 +195,26 @@ def test_p10_commands_of_a_killed_keeper_are_ended_with_the_run_and_not_run_twic
     (taken,) = supervisor.journal().of("action_taken")
     assert taken["ok"] is False
     assert bench.said.drain() == []
+    assert not (bench.output / "never").exists()
+
+
+def test_p10_jobs_do_not_start_beside_commands_that_a_killed_keeper_has_left(bench: Bench) -> None:
+    """The command, and what has left its group, hold a lock that the job finds free."""
+    holds = f"exec 8>$BENCH/lock; flock 8; setsid sleep 1000 & trap '' TERM; {HOLD} {say('command')} sleep 1000; true"
+    workflow = with_actions(
+        entry("on_workflow_start", commands=[holds, "touch never"]),
+        jobs=(job("needs it", "flock -n $BENCH/lock true"),),
+        grace=1.0,
+    )
+    supervisor = bench.start(workflow=workflow)
+    bench.said.expect(1, "command", unless_gone=supervisor.pid)
+    os.kill(supervisor.keeper(), signal.SIGKILL)
+    supervisor.end(exit_code=0)
+    bench.held.wait()
+    assert supervisor.journal().results()["needs it"]["status"] == "completed"
+    (taken,) = supervisor.journal().of("action_taken")
+    assert "keeper died over its commands" in taken["message"]
+    assert "what was left of them was ended" in taken["message"]
     assert not (bench.output / "never").exists()
 
 

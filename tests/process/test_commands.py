@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import threading
 import uuid
 from collections.abc import Iterator
@@ -201,3 +202,40 @@ def test_p11_a_full_machine_is_not_a_failed_command(shop: Shop, monkeypatch: pyt
     monkeypatch.setattr(commands, "spawn", full)
     assert run_commands(shop.body("true")) == {"ok": True, "done": 1}
     assert len(tries) == 3
+
+
+def test_a_command_whose_keeper_is_gone_does_not_begin(shop: Shop) -> None:
+    """Its shell looks who its parent is.  Control: the same line does begin where that is the keeper, which is us."""
+    body = shop.body("", open_files=256)
+    script = commands._Commands(body, -1)._script("echo ran")
+    bash = ["bash", "-c", 'bash -c "$1"; exit $?', "parent", script]
+    assert subprocess.run(bash, check=False).returncode == 125
+    assert not (shop.directory / "actions.log").exists()
+    assert subprocess.run(["bash", "-c", script], check=False).returncode == 0
+    assert shop.log() == "ran\n"
+
+
+def left(shop: Shop, number: int, *, nonce: str = "n1", before: str = "") -> subprocess.Popen[bytes]:
+    """A process of a command, whose keeper is dead."""
+    environment = {commands.ACTION_KEY: f"{shop.key}.{number}", "TORC_RUN_NONCE": nonce}
+    process = subprocess.Popen(
+        ["bash", "-c", f"{before} echo ready $$ >$BENCH/said; sleep 1000; true"],
+        env={**os.environ, "BENCH": str(shop.directory), "TORC_TEST_MARK": shop.key, **environment},
+        start_new_session=True,
+    )
+    shop.said.expect(starting_with="ready")
+    return process
+
+
+def test_what_a_dead_keeper_has_left_is_ended_and_what_an_earlier_command_left_is_not(shop: Shop) -> None:
+    earlier, stranger, mine = left(shop, 0), left(shop, 1, nonce="n2"), left(shop, 1)
+    body = {"key": shop.key, "environment": {"TORC_RUN_NONCE": "n1"}}
+    with mine, earlier, stranger:
+        assert commands.end_left_commands({**body, "grace": 1000.0}) == {}
+        assert mine.wait() == -signal.SIGTERM
+        with left(shop, 1, before="trap '' TERM;") as deaf:
+            assert commands.end_left_commands({**body, "grace": 0.0}) == {}
+            assert deaf.wait() == -signal.SIGKILL
+        assert (earlier.poll(), stranger.poll()) == (None, None)
+        earlier.kill()
+        stranger.kill()

@@ -20,6 +20,7 @@ KINDS: dict[str, Callable[[Body], Body]] = {
     "end_steps": end_steps,
     "run_commands": commands.run_commands,
     "end_commands": commands.end_commands,
+    "end_left_commands": commands.end_left_commands,
     "submit": queueing.queue_allocation,
     "look_at_files": queueing.look_at_files,
     "scancel": queueing.cancel_allocations,

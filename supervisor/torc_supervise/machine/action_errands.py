@@ -50,6 +50,7 @@ class _Current(Struct):
     ask_at: float = NEVER
     kill_at: float = NEVER
     told: float = NEVER  # the kill_at that the keeper was told
+    lost: bool = False  # their keeper died over them, and the next one ends what it left
 
 
 class Actions(Errand):
@@ -100,8 +101,13 @@ class Actions(Errand):
                 self._update()
 
     def on_chore_done(self, desk: Desk, chore_id: int, answer: Answer) -> None:
-        if self._current is not None and self._current.chore_id == chore_id:
-            self._over(desk, self._current, answer)
+        current = self._current
+        if current is None or current.chore_id != chore_id:
+            return
+        if answer.get("lost"):
+            self._end_left(desk, current)
+        else:
+            self._over(desk, current, answer)
 
     # -- taking actions ---------------------------------------------------------------------------------------
 
@@ -138,15 +144,31 @@ class Actions(Errand):
     def _over(self, desk: Desk, current: _Current, answer: Answer) -> None:
         self._current = None
         action, message = current.action, answer.get("message")
-        if answer.get("lost"):
-            message = "the keeper died over its commands, nobody knows what they came to"
+        if current.lost:
+            what = message or "what was left of them was ended"
+            message = f"the keeper died over its commands, nobody knows what they came to; {what}"
         if answer.get("ended"):  # by us: as with a job that was ended, the next run has another go
             desk.say(f"{action.title}: {message}; it is due again in the next run")
         else:
-            self._record(desk, action, bool(answer.get("ok")), message)
-            if not answer.get("ok"):
+            ok = bool(answer.get("ok")) and not current.lost
+            self._record(desk, action, ok, message)
+            if not ok:
                 desk.warn("action_failed", f"{action.title}: {message}")
         self._run_next(desk)
+
+    def _end_left(self, desk: Desk, current: _Current) -> None:
+        """Their keeper died, and they run on, with nobody to see what they come to: jobs must not start beside them."""
+        grace = desk.state.workflow.execution.sigterm_lead_seconds
+        current.lost, current.ask_at = True, desk.now
+        current.kill_at = current.told = min(current.kill_at, desk.now + grace, desk.wall.kill_at)
+        body: Answer = {
+            "key": current.key,
+            "environment": dict(self._place.environment),
+            "grace": max(0.0, current.kill_at - desk.now),
+        }
+        desk.say(f"{current.action.title}: the keeper died over its commands; what is left of them is ended")
+        current.chore_id = desk.do(self, "end_left_commands", body)
+        self._update()
 
     def _schedule(self, desk: Desk, action: Action) -> None:
         """A further allocation.  Those of on_workflow_start are queued by ``submit``, before any run."""
