@@ -42,7 +42,7 @@ def _once(launch: Launch, jobs: int, at_a_time: int) -> Once:
 
 
 def measures(*, quick: bool) -> Iterator[Measure]:
-    jobs = 500 if quick else 1500
+    jobs = 500 if quick else 4000
     launchers: dict[str, Launch | None] = {
         "ours": ours,
         FLOOR: bare,
@@ -63,7 +63,7 @@ def measures(*, quick: bool) -> Iterator[Measure]:
                 Target("jobs_per_second", 2.0, gnu_parallel.NAME, at_least=True),
                 Target("jobs_per_second", 2.0, hyperqueue.NAME, at_least=True),
             ),
-            repeat=4,
+            repeat=3,
             headline="jobs_per_second",
             notes={"started_up": "from the first job's start to the last one's end, by the journal"},
         )
