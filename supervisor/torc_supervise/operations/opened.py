@@ -85,16 +85,15 @@ def open_workflow(files: WorkflowFiles, command: str, say: Say, *, patient: bool
     try:
         state, seq = journal.replay(files.journal)
         opened = OpenWorkflow(files, state, lock, seq)
-        if (
-            lock.taken_from is not None
-            and (started := strays.unrecorded_run(state, lock.taken_from)) is not None
-        ):
-            opened.append(started)
+        for dead in lock.owner.after:
+            if (started := strays.unrecorded_run(state, dead)) is not None:
+                opened.append(started)
         if state.run_is_open:
             _end_what_was_lost(opened, say)
+        lock.settle()
         return opened
     except BaseException:
-        lock.release()
+        lock.give_back()
         raise
 
 
@@ -150,13 +149,12 @@ def take_lock(files: WorkflowFiles, command: str, say: Say, *, patient: bool = F
         try:
             trust.check(files, files.lock)
         except BaseException:
-            lock.release()
+            lock.give_back()
             raise
     except WorkflowBusy as busy:
         raise WorkflowBusy(f"{busy.message}, {why}" if why else busy.message, hint or busy.hint) from None
     except OSError as error:
         raise TorcError(f"cannot lock {files.directory}: {error.strerror}") from error
-    lock.taken_from = dead
     if dead is not None:
         say(f"took the lock over from {dead.describe()}, which is gone")
     return lock
