@@ -14,7 +14,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from simulator.kernel import SimulatedKernel
-from simulator.plan import CRASHES, ENDINGS
+from simulator.plan import CRASHES, ENDINGS, TAKEOVERS
 from torc_supervise.helpers import last_will
 from torc_supervise.helpers.channel import Channel
 from torc_supervise.helpers.keeper import Keeper
@@ -312,6 +312,13 @@ mutant(
     "a new keeper confirms what the last one wrote without fsync",
     "P9",
     around(Journal, "append", _write_only),
+)
+mutant(
+    "a keeper writes on though somebody has taken the workflow over",
+    "P9",
+    (Writer, "_is_lost", lambda self: False),
+    (Keeper, "_sign_lock", nothing),
+    theme=TAKEOVERS,
 )
 mutant("what did not fit into the channel is forgotten", "P9", around(Channel, "flush", _forget_rest))
 mutant("a torn last line stays", "P9", (Journal, "_drop_torn_line", _keep_torn_line))

@@ -297,6 +297,8 @@ class Rules:
         if supervisor is None and self._machine.keeper is None:
             return
         for attempt in self.attempts:
+            if attempt.is_lost and not attempt.is_known and attempt.process.uninterruptible:
+                continue  # not on record, and stuck: it cannot be asked whose it is
             if attempt.kill_due + SLACK + self.held_up >= now:
                 continue
             if any(signum == signal.SIGKILL for _, signum, _ in attempt.sent):
