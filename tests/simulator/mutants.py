@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from simulator.kernel import SimulatedKernel
 from simulator.plan import CRASHES, ENDINGS, TAKEOVERS
-from torc_supervise.helpers import last_will
+from torc_supervise.helpers import last_will, strays
 from torc_supervise.helpers.channel import Channel
 from torc_supervise.helpers.keeper import Keeper
 from torc_supervise.helpers.kin import Kin
@@ -361,6 +361,9 @@ mutant(
     "P6",
     (LastWill, "_adopt", lambda self: {}),
     theme=CRASHES,
+)
+mutant(
+    "a run that is not on record is not looked for", "P10", (strays, "unrecorded_run", nothing), theme=CRASHES
 )
 mutant("the last will passes nothing on to what left its group", "P10", (LastWill, "_pass_on", nothing))
 mutant(

@@ -62,14 +62,8 @@ DELAYS = ("freeze_supervisor", "freeze_keeper", "blind", "disk_hangs", "clock_ju
 DISKS = ("disk_full", "disk_full", "disk_broken", "disk_hangs", "kill_keeper", "freeze_keeper")
 JOBS = ("stop_job", "murder_job")
 TAKEOVERS = (
-    "open",
-    "open",
-    "open",
-    "kill_supervisor",
-    "kill_both",
-    "kill_keeper",
-    "disk_hangs",
-    "freeze_keeper",
+    *("open", "open", "open", "kill_supervisor", "kill_both", "kill_keeper"),
+    *("disk_hangs", "disk_full", "freeze_keeper"),
 )
 ENDINGS = ("signal", "signal", "kill_supervisor", "cancel")
 THEMES = (
