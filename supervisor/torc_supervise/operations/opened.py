@@ -13,6 +13,7 @@ from torc_supervise.helpers import strays
 from torc_supervise.helpers.last_will import LastWill
 from torc_supervise.machine import records as r
 from torc_supervise.machine.deadlines import WallTime
+from torc_supervise.machine.orders import jobs_text
 from torc_supervise.machine.state import WorkflowState
 from torc_supervise.operations import liveness
 from torc_supervise.posix import clock
@@ -168,7 +169,7 @@ def _end_what_was_lost(opened: OpenWorkflow, say: Say) -> None:
     here = own_identity()
     same_boot = info.record.host == here.host and info.record.boot_id == here.boot_id
     if state.live:
-        say(f"the last supervisor was lost; {len(state.live)} jobs have no result: they are recorded as lost")
+        say(f"the last supervisor was lost, and {jobs_text(len(state.live))} left without a result")
 
     def write(record: r.Record, ago: float = 0.0) -> None:
         opened.append(record, ago=ago)
