@@ -10,19 +10,22 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from support import waiting
 from support.supervised import HOLD, SLEEPS, Bench, child, job, say, workflow_of
+from torc_supervise.errors import JournalError
 from torc_supervise.helpers.keeper import KeeperSetup
 from torc_supervise.helpers.last_will import LastWill
 from torc_supervise.helpers.link import KeeperLink
 from torc_supervise.machine import records as r
 from torc_supervise.machine.deadlines import WallTime
 from torc_supervise.machine.state import WorkflowState
-from torc_supervise.operations.opened import create_workflow
+from torc_supervise.operations.opened import create_workflow, open_workflow
 from torc_supervise.operations.reinitialize import first_record
 from torc_supervise.posix import clock
 from torc_supervise.store import journal
+from torc_supervise.store.lock import acquire
 
 pytestmark = pytest.mark.process
 
@@ -45,9 +48,11 @@ def process(nonce: str, output: Path) -> Iterator[subprocess.Popen[bytes]]:
         ["bash", "-c", SAVES], start_new_session=True, stdout=subprocess.PIPE, env={**os.environ, **marks}
     ) as made:
         assert made.stdout is not None
-        assert made.stdout.readline() == b"ready\n"
-        yield made
-        made.kill()
+        try:
+            assert made.stdout.readline() == b"ready\n"
+            yield made
+        finally:
+            made.kill()
 
 
 def execute(output: Path, *earlier: r.Record) -> tuple[WorkflowState, list[r.Record]]:
@@ -157,3 +162,25 @@ def test_p9_with_both_killed_a_run_that_was_not_written_yet_is_found_by_its_lock
     assert (bench.directory / "checkpoint").exists()
     assert opener.journal().of("run_started")[0]["pid"] == supervisor.pid
     assert opener.journal().entries[-1]["event"] == "run_ended"
+
+
+def test_p10_a_run_that_was_not_written_yet_is_found_though_who_took_it_over_was_killed_as_well(
+    tmp_path: Path,
+) -> None:
+    """And though another command took its lock, and could not open the workflow."""
+    workflow = workflow_of(job("j", "true"))
+    opened = create_workflow(str(tmp_path), lambda new: first_record(workflow, new), "run", lambda text: None)
+    files, nobody = opened.files, replace(opened.lock.owner, pid=2**22 + 1)
+    opened.lock.release()
+    run, _ = acquire(files.lock, nobody, lambda owner: False)
+    acquire(files.lock, replace(nobody, command="reset"), lambda owner: False)
+    journal_bytes = Path(files.journal).read_bytes()
+    with process(run.owner.nonce, tmp_path) as stray:
+        Path(files.journal).write_bytes(b"{}\n")
+        with pytest.raises(JournalError):
+            open_workflow(files, "reset", lambda text: None)
+        Path(files.journal).write_bytes(journal_bytes)
+        with open_workflow(files, "reset", lambda text: None) as again:
+            assert again.state.results[1][1].ended == "in_grace"
+        assert stray.wait(waiting.LIMIT) == 3, "it was asked, and left by itself"
+    assert os.listdir(files.directory) == ["events.jsonl"]

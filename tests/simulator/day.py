@@ -14,7 +14,7 @@ from simulator.plan import Plan
 from simulator.programs import Player, Program
 from simulator.seams import installed
 from torc_supervise.capacity import Capacity
-from torc_supervise.errors import TorcError
+from torc_supervise.errors import JournalError, TorcError
 from torc_supervise.exitstatus import Signaled
 from torc_supervise.helpers import keeper
 from torc_supervise.helpers.last_will import LastWill, Write
@@ -197,7 +197,8 @@ class Day:
             audit.check_signals_heard(machine)
             audit.check_live_state(machine, rules.state, state)
         last = machine.keepers[-1] if machine.keepers else None
-        will_is_done = last is not None and last.exit_code == 0  # a keeper has ended by itself
+        is_alone = all(kind != "open" for _, kind, _ in self.plan.events)  # else others may have its work
+        will_is_done = is_alone and last is not None and last.exit_code == 0  # a keeper has ended by itself
         is_on_record = any(
             isinstance(record, r.RunStarted) for record in records
         )  # else the morning finds it
@@ -264,6 +265,16 @@ class Day:
                 return
             self.machine.hub.at(self.machine.hub.now, lambda: self.machine.signal_supervisor(NUDGE))
 
+    def open(self) -> None:
+        """As a command does that only looks after what was lost; it is refused where anybody of a run lives."""
+        try:
+            with opened.open_workflow(FILES, "reset", self.say):
+                self.say("opened")
+        except JournalError as error:
+            raise self.rules.broken(f"P9: the journal cannot be read: {error.message}") from None
+        except TorcError as error:
+            self.say(error.message)
+
     # -- what is inflicted ----------------------------------------------------------------------------------
 
     def inflict(self, kind: str, argument: Any) -> None:
@@ -285,6 +296,8 @@ class Day:
             case "cancel":
                 if supervisor is not None:
                     machine.start("command", kernel.free_pid(), self.cancel)
+            case "open":
+                machine.start("command", kernel.command_pid(), self.open).fatal = argument
             case "kill_supervisor" | "kill_both" | "kill_keeper":
                 for proc in (supervisor, helper):
                     if proc is not None and kind != (

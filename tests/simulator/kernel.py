@@ -57,6 +57,7 @@ class SimulatedKernel(FakeKernel):
         self.dead_helpers: list[tuple[int, Exit]] = []
         self._epoch_ahead = epoch_ahead
         self._child_signal = False
+        self._commands = 0  # how many there were
         self._given: dict[int, int] = {}  # number -> the tick in which it was given last
         super().__init__()
         self._behaviour = self.begin
@@ -325,6 +326,11 @@ class SimulatedKernel(FakeKernel):
 
     def free_pid(self) -> int:
         return self._free_pid()
+
+    def command_pid(self) -> int:
+        """Of a process that nobody takes for one of a job: numbers come in turn, and jobs have just begun."""
+        self._commands += 1
+        return 50_000 + self._commands
 
     def check(self) -> None:
         """The base class's rule about parents, with init."""

@@ -50,6 +50,7 @@ class Machine:
             proc.on_death.append(lambda: self.kernel.ours.pop(pid, None))
         elif kind == "keeper":
             proc.on_death.append(lambda: self.kernel.helper_ended(proc))
+            proc.on_death.append(self.rules.keeper_ended)
         else:
             proc.on_death.append(lambda: self.kernel.ours.pop(pid, None))
         self.hub.start_fiber(proc, "main", main)

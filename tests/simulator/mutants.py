@@ -14,8 +14,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from simulator.kernel import SimulatedKernel
-from simulator.plan import CRASHES, ENDINGS
-from torc_supervise.helpers import last_will
+from simulator.plan import CRASHES, ENDINGS, TAKEOVERS
+from torc_supervise.helpers import last_will, strays
 from torc_supervise.helpers.channel import Channel
 from torc_supervise.helpers.keeper import Keeper
 from torc_supervise.helpers.kin import Kin
@@ -313,6 +313,13 @@ mutant(
     "P9",
     around(Journal, "append", _write_only),
 )
+mutant(
+    "a keeper writes on though somebody has taken the workflow over",
+    "P9",
+    (Writer, "_is_lost", lambda self: False),
+    (Keeper, "_sign_lock", nothing),
+    theme=TAKEOVERS,
+)
 mutant("what did not fit into the channel is forgotten", "P9", around(Channel, "flush", _forget_rest))
 mutant("a torn last line stays", "P9", (Journal, "_drop_torn_line", _keep_torn_line))
 mutant("what a failed write has left stays", "P9", (Journal, "_cut_back", nothing))
@@ -354,6 +361,9 @@ mutant(
     "P6",
     (LastWill, "_adopt", lambda self: {}),
     theme=CRASHES,
+)
+mutant(
+    "a run that is not on record is not looked for", "P10", (strays, "unrecorded_run", nothing), theme=CRASHES
 )
 mutant("the last will passes nothing on to what left its group", "P10", (LastWill, "_pass_on", nothing))
 mutant(

@@ -51,6 +51,7 @@ class Plan:
 
 LIVES = (0.0, 0.001, 1.0, 5.0, 12.0, 40.0, 40.0, 100.0, NEVER)
 MOMENTS = (0.0, 0.01, 0.5, 1.0, 3.0, 5.0, 10.0, 12.0, 20.0, 30.0, 31.0, 41.0, 60.0, 100.0)
+EARLY = (0.0, 0.0, 0.5, 1.0, 2.0)  # while a keeper begins
 ENDS = ("dies", "saves", "saves", "ignores", "exits")
 SIGNALS = (
     *("signal", "signal", "signal", "signal_again", "two_signals", "signal_and_exit"),
@@ -60,8 +61,15 @@ CRASHES = ("kill_supervisor", "kill_keeper", "kill_keeper", "kill_both", "power_
 DELAYS = ("freeze_supervisor", "freeze_keeper", "blind", "disk_hangs", "clock_jumps")
 DISKS = ("disk_full", "disk_full", "disk_broken", "disk_hangs", "kill_keeper", "freeze_keeper")
 JOBS = ("stop_job", "murder_job")
+TAKEOVERS = (
+    *("open", "open", "open", "kill_supervisor", "kill_both", "kill_keeper"),
+    *("disk_hangs", "disk_full", "freeze_keeper"),
+)
 ENDINGS = ("signal", "signal", "kill_supervisor", "cancel")
-THEMES = (SIGNALS, SIGNALS, ENDINGS, CRASHES, DISKS, (*SIGNALS, *CRASHES, *DELAYS, *DISKS, *JOBS))
+THEMES = (
+    *(SIGNALS, SIGNALS, ENDINGS, CRASHES, DISKS, TAKEOVERS),
+    (*SIGNALS, *CRASHES, *DELAYS, *DISKS, *JOBS, *TAKEOVERS),
+)
 """Events of one kind meet each other more often than chance would have it."""
 
 
@@ -85,7 +93,9 @@ def draw(seed: int, theme: tuple[str, ...] = ()) -> Plan:
         refusals=tuple(
             chance.choice((None, None, None, 11, 11, 12, 2)) for _ in range(chance.choice((0, 0, 0, 4)))
         ),
-        fatal=chance.randrange(1, 300) if chance.random() < (0.6 if theme is CRASHES else 0.1) else 0,
+        fatal=chance.randrange(1, 300)
+        if chance.random() < (0.6 if theme in (CRASHES, TAKEOVERS) else 0.1)
+        else 0,
         fatal_keepers=_fatal_keepers(chance),
         latency=chance.choice((0.0, 0.0, 0.01, 0.5)),
         signals_first=chance.random() < 0.3,
@@ -138,7 +148,8 @@ def _child(chance: random.Random) -> Child:
 
 def _event(chance: random.Random, theme: tuple[str, ...], jobs: int) -> Event:
     kind = chance.choice(theme)
-    at = chance.choice(MOMENTS) + chance.choice((0.0, 0.0, chance.random()))
+    moments = EARLY if theme is TAKEOVERS and chance.random() < 0.7 else MOMENTS
+    at = chance.choice(moments) + chance.choice((0.0, 0.0, chance.random()))
     argument: Any = None
     match kind:
         case "signal":
@@ -152,6 +163,8 @@ def _event(chance: random.Random, theme: tuple[str, ...], jobs: int) -> Event:
             argument = chance.choice((0.5, 5.0, 50.0, 500.0))
         case "refuse_forks":
             argument = chance.choice((1, 5))
+        case "open":  # the system call at which whoever opens it is killed, 0 for none
+            argument = chance.choice((0, 0, 0, chance.randrange(1, 120)))
         case "move_end":
             argument = chance.choice((None, 0.0, 10.0, 70.0, 100.0, 1000.0))
         case "stop_job" | "murder_job" | "signal_and_exit":

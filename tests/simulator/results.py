@@ -80,7 +80,8 @@ class Results:
         if record.ended == "unkillable":
             if not self._attempts.number_is_anothers(attempt):
                 self._check_unkillable(attempt, list(found))
-        elif found:
+        elif any(attempt.is_known or not process.uninterruptible for process in found):
+            # One that was adopted: what is stuck in the kernel cannot be asked whose it is.
             raise self.broken(f"P4: a will ends job {attempt.job_id}, of which {len(found)} processes live")
 
     def confirmed(self, seq: int, durable: int) -> None:

@@ -121,6 +121,9 @@ class Rules:
                 raise self.broken(f"P2: signal {signum} goes to a leader alone")
             if who == "will" and signum == signal.SIGKILL:
                 self._check_kill(attempt)
+        if (
+            process is attempt.process or not attempt.process.alive
+        ):  # a will takes another one for the leader then
             attempt.sent.append((self._hub.now, signum, who))
             self._reckon(attempt, signum)
 
@@ -215,6 +218,11 @@ class Rules:
             attempt.kill_due = NEVER  # whoever goes on reckons with what it has heard of
         self.supervision, self.in_loop = None, False
 
+    def keeper_ended(self) -> None:
+        """What it knew and did not write nobody knows."""
+        for attempt in self.attempts:
+            attempt.is_known = False
+
     def will_begins(self, live: Mapping[int, LiveAttempt]) -> None:
         """A last will begins, which knows of these attempts."""
         assert self.state is not None
@@ -296,6 +304,8 @@ class Rules:
         if supervisor is None and self._machine.keeper is None:
             return
         for attempt in self.attempts:
+            if attempt.is_lost and not attempt.is_known and attempt.process.uninterruptible:
+                continue  # not on record, and stuck: it cannot be asked whose it is
             if attempt.kill_due + SLACK + self.held_up >= now:
                 continue
             if any(signum == signal.SIGKILL for _, signum, _ in attempt.sent):

@@ -63,6 +63,16 @@ FOUND = {
         ),
         events=((5.0, "freeze_keeper", 50.0), (31.0, "kill_both", None)),
     ),
+    "who took a lock over was killed, and with him went the nonce of a run that was not on record": Plan(
+        193,
+        (
+            JobPlan(
+                {"supports_termination": False}, Program(children=(Child(way="daemon", on_signal="saves"),))
+            ),
+        ),
+        events=((1.0, "open", 22), (3.0, "kill_both", None)),
+        latency=0.5,
+    ),
 }
 
 

@@ -76,6 +76,48 @@ def test_a_claimant_that_died_is_taken_over_as_well(path: str) -> None:
     assert os.listdir(os.path.dirname(path)) == ["lock"]
 
 
+def test_a_taker_that_died_as_well_still_names_whom_it_has_taken_from(path: str) -> None:
+    first = leave_dead(path)
+    second = acquire(path, replace(DEAD, command="reset"), alive)[0].owner
+    held, before = acquire(path, owner(2), alive)
+    assert before == second
+    on_disk = read_owner(path)
+    assert on_disk is not None
+    assert [each.nonce for each in on_disk.after] == [second.nonce, first.nonce]
+    assert all(each.after == () for each in on_disk.after)
+    held.settle()
+    assert held.owner.after == ()
+
+
+def test_a_lock_is_given_back_to_the_dead_owner(path: str) -> None:
+    first = leave_dead(path)
+    held, _ = acquire(path, owner(2), alive)
+    held.give_back()
+    assert read_owner(path) == first
+    held, before = acquire(path, owner(3), alive)
+    assert before == first
+    held.settle()
+    held.give_back()
+    assert os.listdir(os.path.dirname(path)) == []
+
+
+def test_a_full_disk_leaves_a_dead_owners_lock_as_it_was(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    dead, write, writes = leave_dead(path), module._write_temporary, 0
+
+    def refuse(where: str, who: Owner) -> str:
+        nonlocal writes
+        writes += 1
+        if writes == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(where, who)
+
+    monkeypatch.setattr(module, "_write_temporary", refuse)
+    with pytest.raises(OSError, match="No space left"):
+        acquire(path, owner(2), alive)
+    assert read_owner(path) == dead
+    assert os.listdir(os.path.dirname(path)) == ["lock"], "the claim is gone"
+
+
 def test_release_removes_only_our_own(path: str) -> None:
     leave_dead(path)
     stale = Lock(path, replace(DEAD, nonce="of another life"))
@@ -257,7 +299,7 @@ def test_only_one_of_many_takes_a_free_lock(path: str, attempt: int) -> None:
 def _write_as(path: str, owner: Owner) -> None:
     """Replace a lock by one of another owner with the same nonce."""
     temporary = f"{path}.{os.getpid()}"
-    Path(temporary).write_bytes(orjson.dumps(asdict(owner)))
+    Path(temporary).write_bytes(orjson.dumps(asdict(owner), default=asdict))
     os.rename(temporary, path)
 
 

@@ -172,7 +172,7 @@ class LastWill:
             )
             self._write(started, max(0.0, time.monotonic() - stray.began))
         if found:
-            self._say(f"{jobs_text(len(found))} had begun and were not on record yet")
+            self._say(f"{jobs_text(len(found))} had begun without a record")
         return {stray.job_id: state.live[stray.job_id] for stray in found}
 
     def _hunt(self, spared: Iterable[int]) -> hunt.Hunt | None:

@@ -89,17 +89,16 @@ def open_workflow(files: WorkflowFiles, command: str, say: Say, *, patient: bool
     try:
         state, seq = journal.replay(files.journal)
         opened = OpenWorkflow(files, state, lock, seq)
-        if (
-            lock.taken_from is not None
-            and (started := strays.unrecorded_run(state, lock.taken_from)) is not None
-        ):
-            opened.append(started)
+        for dead in lock.owner.after:
+            if (started := strays.unrecorded_run(state, dead)) is not None:
+                opened.append(started)
         if state.run_is_open:
             _end_what_was_lost(opened, say)
         _take_up_cancel(opened, say)
+        lock.settle()
         return opened
     except BaseException:
-        lock.release()
+        lock.give_back()
         raise
 
 
@@ -155,13 +154,12 @@ def take_lock(files: WorkflowFiles, command: str, say: Say, *, patient: bool = F
         try:
             trust.check(files, files.lock)
         except BaseException:
-            lock.release()
+            lock.give_back()
             raise
     except WorkflowBusy as busy:
         raise WorkflowBusy(f"{busy.message}, {why}" if why else busy.message, hint or busy.hint) from None
     except OSError as error:
         raise TorcError(f"cannot lock {files.directory}: {error.strerror}") from error
-    lock.taken_from = dead
     if dead is not None:
         say(f"took the lock over from {dead.describe()}, which is gone")
     return lock
@@ -201,7 +199,7 @@ def _take_up_cancel(opened: OpenWorkflow, say: Say) -> None:
     ended.  Test: test_requeue.py::test_a_cancel_that_the_dead_owner_was_asked_for_holds_for_who_takes_over.
     """
     state, owner = opened.state, opened.lock.owner
-    earlier = {found.nonce for found in (opened.lock.taken_from,) if found is not None}
+    earlier = {dead.nonce for dead in owner.after}
     if state.supervisor is not None and state.supervisor.record.nonce:
         earlier.add(state.supervisor.record.nonce)  # it may have left while the request was on its way
     try:

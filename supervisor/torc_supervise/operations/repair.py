@@ -52,7 +52,7 @@ def repair(output: str, workflow_id: int, say: Callable[[str], None]) -> Repaire
     except OSError as error:
         raise TorcError(f"cannot repair {files.journal}: {error.strerror}") from error
     finally:
-        lock.release()
+        lock.give_back()  # what a dead owner has left is for the next command that opens the workflow
 
 
 def _replace(files: WorkflowFiles, found: Salvaged) -> str:

@@ -11,9 +11,11 @@ is taken over in the same way.  Test: test_lock.py::test_only_one_of_many_takes_
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections.abc import Callable
+from typing import Any
 
 import orjson
 from msgspec import Struct
@@ -29,7 +31,8 @@ class Owner(Struct, frozen=True):
 
     ``start_ticks`` is field 22 of /proc/PID/stat: pid and start time together name a process.  ``nonce``: what a run
     starts carries it as TORC_RUN_NONCE.  ``pid_namespace`` is an inode: pids mean nothing in another one, as in a
-    container.
+    container.  ``after``: dead owners before this one, the last one first, whose runs it has not seen to yet; what they
+    have started may be known by nothing but their nonces (docs/decisions/0023).
     """
 
     host: str
@@ -46,6 +49,7 @@ class Owner(Struct, frozen=True):
     slurm_cluster: str | None = None
     slurm_node: str | None = None  # its name, of a process that slurmd has started: the job's end is its end
     pid_namespace: int | None = None
+    after: tuple[Owner, ...] = ()
 
     def describe(self) -> str:
         where = f"pid {self.pid} on {self.host}"
@@ -69,6 +73,23 @@ class Lock:
         """Remove the lock, if it is still ours and was not left to the keeper."""
         if not self._left and self.is_ours():
             os.unlink(self._path)
+
+    def settle(self) -> None:
+        """What the dead owners before us have left was seen to."""
+        self.taken_from = None
+        self.owner = replace(self.owner, after=())
+
+    def give_back(self) -> None:
+        """We could not see to it, or were not to: put the dead owner's lock back, by which it is found.
+
+        Where that cannot be written ours stays, which names it as well, and is a dead owner's once we are gone.
+        """
+        if self.taken_from is None:
+            self.release()
+            return
+        with contextlib.suppress(OSError):
+            if self.is_ours():
+                os.rename(_write_temporary(self._path, self.taken_from), self._path)
 
     def is_ours(self) -> bool:
         current = read_owner(self._path)
@@ -167,11 +188,27 @@ def acquire(path: str, owner: Owner, is_alive: Callable[[Owner], bool]) -> tuple
             if dead == []:
                 return Lock(path, owner), None
             if dead is not None:
-                os.rename(temporary, path)
-                _remove_claims(path)
-                return Lock(path, owner), dead[0]
+                return _take_over(path, owner, dead), dead[0]
     finally:
         _unlink(temporary)
+
+
+def _take_over(path: str, owner: Owner, dead: list[Owner]) -> Lock:
+    """Put our lock in the place of the dead owner's, which names it: we may be killed before we have seen to its run.
+
+    Args:
+        dead: as :func:`_claim` returns them; whoever died with a claim only has left nothing.
+    """
+    before = dead[0]
+    lock = Lock(path, replace(owner, after=(replace(before, after=()), *before.after)))
+    try:
+        os.rename(_write_temporary(path, lock.owner), path)
+    except OSError:
+        _unlink(f"{path}.after-{dead[-1].nonce}")
+        raise
+    lock.taken_from = before
+    _remove_claims(path)
+    return lock
 
 
 def _claim(path: str, temporary: str, is_alive: Callable[[Owner], bool]) -> list[Owner] | None:
@@ -235,18 +272,28 @@ def _read_at_once(path: str) -> bytes | None:
 
 def _parse(text: bytes) -> Owner | None:
     try:
-        data = orjson.loads(text)
-        return Owner(**{name: data[name] for name in Owner.__struct_fields__ if name in data})
+        return _owner(orjson.loads(text))
     except (orjson.JSONDecodeError, TypeError):
         return None
 
 
+def _owner(data: Any) -> Owner:
+    if not isinstance(data, dict):
+        raise TypeError(data)
+    fields = {name: data[name] for name in Owner.__struct_fields__ if name in data}
+    return Owner(**fields | {"after": tuple(map(_owner, data.get("after", ())))})
+
+
 def _write_temporary(path: str, owner: Owner) -> str:
     temporary = f"{path}.{owner.host}.{owner.pid}.{os.urandom(4).hex()}"
-    with open(temporary, "xb") as file:
-        file.write(orjson.dumps(asdict(owner)))
-        file.flush()
-        os.fsync(file.fileno())  # a power failure must not leave a lock that nobody can read
+    try:
+        with open(temporary, "xb") as file:
+            file.write(orjson.dumps(asdict(owner), default=asdict))
+            file.flush()
+            os.fsync(file.fileno())  # a power failure must not leave a lock that nobody can read
+    except OSError:
+        _unlink(temporary)
+        raise
     return temporary
 
 
