@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 
+import pytest
+
 from support import waiting
 from support.cli import Cli, Started, only, statuses
 
@@ -96,11 +98,16 @@ def test_jobs_that_outlived_their_supervisor_are_said_to_have_ended_as_they_did(
     assert reasons == {"its supervisor was lost, and it was ended"}
 
 
-def test_a_run_that_was_ended_is_said_to_be_where_no_job_ran(cli: Cli) -> None:
+@pytest.mark.parametrize("on_record", [True, False], ids=["on record", "not on record yet"])
+def test_a_run_that_was_ended_is_said_to_be_where_no_job_ran(cli: Cli, on_record: bool) -> None:
     cli.write("w.yaml", COMMAND)
     started = cli.start("run", "w.yaml")
     waiting.wait_until((cli.directory / "torc_output" / "begun").exists, "the command has not begun")
+    waiting.wait_until(lambda: any(e["event"] == "run_started" for e in cli.events()), "not recorded")
     kill_together(started, helpers_of(started))
+    if not on_record:  # as if they had been killed a moment earlier
+        journal = cli.directory / "torc_output" / "workflows" / "1" / "events.jsonl"
+        journal.write_bytes(journal.read_bytes().partition(b"\n")[0] + b"\n")
     done = cli.run("sync-status", "1")
     assert done.out == "run 1, whose supervisor is gone, was ended\n"
     assert "2 processes of the run were in no job's group and were killed" in done.err

@@ -93,10 +93,11 @@ def sync_status(output: str, workflow_id: int, say: Say, *, dry_run: bool = Fals
                 )
             )
             opened.write_snapshot()
+            ended_run = opened.ended_run
             if (
-                orphaned
-            ):  # what was only looked at before may still have run here, and more than was on record
-                lost = _lost_jobs(state, verdict, {each.job_id: each.ended for each in opened.orphans})
+                ended_run is not None
+            ):  # its jobs may still have run here, and more of them than were on record
+                lost = _lost_jobs(opened.state, verdict, {each.job_id: each.ended for each in opened.orphans})
     return Synced(workflow_id, over, tuple(seen.queued), tuple(seen.running), lost, in_use, ended_run)
 
 
