@@ -341,19 +341,14 @@ class Loop:
                 self._keeper.inspect(job, self._supervision.state, asked=outcome.why is not None)
 
     def _start_some(self) -> None:
-        """Start a few jobs; the keeper is told at the end of the turn.
-
-        Race: we are killed in between, and the keeper has not heard of them.  It finds them by the nonce that they
-        carry, records them and gives them their grace (``helpers.strays``), so telling it of each at once, for
-        which it would have to wake up each time, buys nothing but this: a job that has wiped its environment by then
-        is found only where it has a cgroup.
-        Test: test_faults.py::test_p10_no_job_of_a_burst_of_starts_outlives_a_killed_parent.
-        """
         self._may_start_more = False
         for _ in range(STARTS_PER_TURN):
             if not self._supervision.start_next():
                 return
             self._obey()
+            # At once, not at the end of the turn: if we are killed, the keeper ends only what it has heard of, or can
+            # find by its environment (P10).  That is cheap: a keeper that has much to do does not wake up for it.
+            self.staff.flush()
         self._may_start_more = True
 
     def _start(self, order: Start) -> None:

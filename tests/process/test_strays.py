@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,8 @@ from torc_supervise.machine.deadlines import WallTime
 from torc_supervise.machine.state import WorkflowState
 from torc_supervise.operations.opened import create_workflow, open_workflow
 from torc_supervise.operations.reinitialize import first_record
-from torc_supervise.posix import clock
+from torc_supervise.posix import clock, marks
+from torc_supervise.posix.procfs import ProcessStat
 from torc_supervise.store import journal
 from torc_supervise.store.lock import acquire
 
@@ -76,6 +78,23 @@ def test_p9_an_attempt_that_nobody_was_told_of_is_recorded_and_gets_its_grace(tm
         assert stray.wait(waiting.LIMIT) == 3, "it was asked, and left by itself"
     assert written[0] == r.JobStarted(1, 1, 1, stray.pid, stray.pid)
     assert [(x.status, x.ended) for x in written if isinstance(x, r.JobEnded)] == [("terminated", "in_grace")]
+
+
+def test_p9_a_start_that_cannot_be_read_yet_is_found_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine it is still between its fork and its first instruction when the last will looks."""
+    real, looks = marks.environment_block, Counter[int]()
+
+    def not_yet(about: ProcessStat) -> bytes | None:
+        looks[about.pid] += 1
+        return None if looks[about.pid] == 1 else real(about)
+
+    monkeypatch.setattr(marks, "environment_block", not_yet)
+    with process("ours", tmp_path) as stray:
+        _, written = execute(tmp_path)
+        assert stray.wait(waiting.LIMIT) == 3, "it was asked, and left by itself"
+    assert written[0] == r.JobStarted(1, 1, 1, stray.pid, stray.pid)
 
 
 def test_control_what_is_left_of_an_attempt_on_record_is_killed(tmp_path: Path) -> None:

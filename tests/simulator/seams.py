@@ -107,7 +107,7 @@ def _replacements(machine: Machine) -> Iterator[tuple[Any, str, Any]]:
         yield module, "open", fake_open
     for module in (inspector, speaker):
         yield module, "queue", queue
-    for module in (alone, hunt, last_will):
+    for module in (alone, hunt, last_will, strays):
         yield module, "select", select
     for module in (loop, keeper):
         yield module, "selectors", selectors

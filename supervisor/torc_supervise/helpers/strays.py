@@ -8,7 +8,7 @@ it (docs/decisions/0023).
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import select
 
 from msgspec import Struct
 
@@ -16,7 +16,9 @@ from torc_supervise.machine import records as r
 from torc_supervise.machine.state import WorkflowState
 from torc_supervise.posix import clock, marks, procfs
 from torc_supervise.posix.identity import own_identity
+from torc_supervise.posix.lineage import UNREADABLE_AFTER
 from torc_supervise.posix.procfs import ProcessStat
+from torc_supervise.posix.reap import LOOK_AGAIN_AFTER
 from torc_supervise.store.lock import Owner
 from torc_supervise.workflow.model import JobId
 
@@ -68,7 +70,7 @@ def unrecorded_run(state: WorkflowState, owner: Owner) -> r.RunStarted | None:
     on_record = state.supervisor is not None and state.supervisor.record.nonce == owner.nonce
     if on_record or state.run_is_open or (owner.host, owner.boot_id) != (here.host, here.boot_id):
         return None
-    if not any(carriers(owner.nonce)):
+    if not carriers(owner.nonce):
         return None
     offset, keeper = round(clock.boot_offset(), 3), owner.keeper_pid
     return r.RunStarted(
@@ -76,15 +78,41 @@ def unrecorded_run(state: WorkflowState, owner: Owner) -> r.RunStarted | None:
     )
 
 
-def carriers(nonce: str) -> Iterator[tuple[ProcessStat, marks.Mark]]:
-    """Living processes that carry this nonce."""
-    for about in procfs.everything():
-        if not about.alive or about.pid == os.getpid() or about.sid <= 1:
-            continue
-        block = marks.environment_block(about)
-        mark = marks.parse(block) if block else None
-        if mark is not None and mark.nonce == nonce:
-            yield about, mark
+def carriers(nonce: str) -> list[tuple[ProcessStat, marks.Mark]]:
+    """Living processes that carry this nonce.
+
+    Race: a job that was started a moment ago is just calling exec, or waits for a disk, and its environment cannot be
+    read: it is asked again for a while, as what cannot be told whose it is would be killed in the end.
+    Test: test_strays.py::test_p9_a_start_that_cannot_be_read_yet_is_found_all_the_same.
+
+    Raises:
+        OSError: the machine is full.
+    """
+    found = []
+    asked = [about for about in procfs.everything() if about.pid != os.getpid() and about.sid > 1]
+    until = clock.monotonic() + UNREADABLE_AFTER
+    while asked:
+        unread = []
+        for about in asked:
+            block = marks.environment_block(about) if about.alive else b""
+            mark = marks.parse(block) if block else None
+            if block is None:
+                unread.append(about)
+            elif mark is not None and mark.nonce == nonce:
+                found.append((about, mark))
+        asked = [about for about in unread if _may_be_ours(about)] if clock.monotonic() < until else []
+        if asked:
+            select.poll().poll(LOOK_AGAIN_AFTER * 1000)
+    return found
+
+
+def _may_be_ours(about: ProcessStat) -> bool:
+    now = procfs.stat(about.pid)
+    try:
+        user = os.stat(f"/proc/{about.pid}").st_uid
+    except OSError:
+        return False  # it is gone
+    return now is not None and now.start_ticks == about.start_ticks and user == os.geteuid()
 
 
 def _first(processes: list[ProcessStat]) -> ProcessStat:
