@@ -41,9 +41,20 @@ def start(job: JobCgroup, command: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(argv, start_new_session=True)
 
 
+def programs(job: JobCgroup) -> list[str | None]:
+    """What is in it; None for what has gone meanwhile."""
+    found: list[str | None] = []
+    for pid in job.processes():
+        try:
+            found.append(Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip())
+        except OSError:
+            found.append(None)
+    return found
+
+
 def test_a_job_moves_itself_and_takes_everything_along(job: JobCgroup) -> None:
     child = start(job, "(setsid env -i sleep 1000 &); exec sleep 1000")
-    waiting.wait_until(lambda: len(job.processes()) == 2, "they did not come")
+    waiting.wait_until(lambda: programs(job) == ["sleep", "sleep"], "they did not come")
     assert child.pid in job.processes()
     assert {cgroups.path_of(pid) for pid in job.processes()} == {job.path}
     assert cgroups.path_of(os.getpid()) != job.path

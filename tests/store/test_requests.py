@@ -24,10 +24,13 @@ def files(tmp_path: Path) -> WorkflowFiles:
     return files
 
 
-def test_a_request_is_taken_once(files: WorkflowFiles) -> None:
+def test_a_request_is_found_until_it_is_passed_on(files: WorkflowFiles) -> None:
     requests.leave(files, REQUEST)
-    assert requests.take(files, OWNER) == REQUEST
-    assert requests.take(files, OWNER) is None
+    assert requests.find(files, OWNER) == REQUEST
+    assert requests.find(files, OWNER) == REQUEST, "who found it may be killed before it is passed on"
+    requests.remove(files)
+    assert requests.find(files, OWNER) is None
+    requests.remove(files)
     assert os.listdir(files.directory) == []
 
 
@@ -39,13 +42,13 @@ def test_it_is_for_a_lock_or_for_an_allocation(
     files: WorkflowFiles, lock: str | None, slurm_job_id: str | None, meant: bool
 ) -> None:
     requests.leave(files, replace(REQUEST, lock=lock, slurm_job_id=slurm_job_id))
-    assert (requests.take(files, OWNER) is not None) == meant
-    assert os.path.exists(files.cancel_request) != meant
+    assert (requests.find(files, OWNER) is not None) == meant
+    assert os.path.exists(files.cancel_request)
 
 
 def test_a_supervisor_without_an_allocation_is_meant_by_no_allocation(files: WorkflowFiles) -> None:
     requests.leave(files, replace(REQUEST, lock=None, slurm_job_id=None))
-    assert requests.take(files, replace(OWNER, slurm_job_id=None)) is None
+    assert requests.find(files, replace(OWNER, slurm_job_id=None)) is None
 
 
 def test_links_pipes_and_files_of_others_are_not_read(files: WorkflowFiles, tmp_path: Path) -> None:
@@ -55,20 +58,20 @@ def test_links_pipes_and_files_of_others_are_not_read(files: WorkflowFiles, tmp_
     os.rename(files.cancel_request, real)
     os.symlink(real, files.cancel_request)
     with pytest.raises(OSError, match="symbolic links"):
-        requests.take(files, OWNER)
+        requests.find(files, OWNER)
     os.unlink(files.cancel_request)
     os.mkfifo(files.cancel_request)
-    assert requests.take(files, OWNER) is None
+    assert requests.find(files, OWNER) is None
     os.unlink(files.cancel_request)
     os.rename(real, files.cancel_request)
     if os.geteuid() == 0:
         os.chown(files.cancel_request, 12345, -1)
-        assert requests.take(files, OWNER) is None
+        assert requests.find(files, OWNER) is None
         os.chown(files.cancel_request, 0, -1)
-    assert requests.take(files, OWNER) == REQUEST
+    assert requests.find(files, OWNER) == REQUEST
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"lock":"abc"}', b"\xff"])
 def test_what_is_no_request_is_passed_over(files: WorkflowFiles, text: bytes) -> None:
     Path(files.cancel_request).write_bytes(text)
-    assert requests.take(files, OWNER) is None
+    assert requests.find(files, OWNER) is None

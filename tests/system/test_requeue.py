@@ -127,5 +127,5 @@ def test_a_run_by_hand_goes_on_all_the_same(cli: Cli, files: WorkflowFiles) -> N
 def test_an_owner_that_comes_after_another_is_meant_too(files: WorkflowFiles) -> None:
     leave(files, "dead")
     owner = replace(owner_of(files), nonce="new")
-    assert requests.take(files, owner) is None
-    assert requests.take(files, owner, {"dead"}) is not None
+    assert requests.find(files, owner) is None
+    assert requests.find(files, owner, {"dead"}) is not None

@@ -267,9 +267,11 @@ class Keeper:
     def _look_outside(self) -> None:
         """In a thread of its own: has somebody left a request?  And the writer's: has somebody taken it over?"""
         with contextlib.suppress(OSError):
-            request = requests.take(self._files, self._lock.owner)
+            request = requests.find(self._files, self._lock.owner)
             if request is not None:
                 self._tell_canceled(request.allocations)
+                if self._parent_alive:  # else it is for whoever comes next
+                    requests.remove(self._files)
         self._writer.check()
 
     # -- to people ------------------------------------------------------------------------------------------

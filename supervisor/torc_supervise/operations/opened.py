@@ -203,15 +203,19 @@ def _take_up_cancel(opened: OpenWorkflow, say: Say) -> None:
     if state.supervisor is not None and state.supervisor.record.nonce:
         earlier.add(state.supervisor.record.nonce)  # it may have left while the request was on its way
     try:
-        request = requests.take(opened.files, owner, earlier)
+        request = requests.find(opened.files, owner, earlier)
     except OSError:
         return  # not ours, or not readable: as a supervisor that runs takes it
-    if request is None or state.outcome() is RunState.COMPLETED:
+    if request is None:
+        return
+    if state.outcome() is RunState.COMPLETED:
+        requests.remove(opened.files)
         return
     when = f"{request.asked[:19].replace('T', ' ')} UTC"
     say(f"the workflow is canceled: that was asked for on {request.host} at {when}, and not heard")
     ended = [r.AllocationEnded(slurm_job_id, "canceled") for slurm_job_id in request.allocations]
     opened.append(*ended, r.WorkflowCanceled(state.run_id))
+    requests.remove(opened.files)
     opened.write_snapshot()
 
 

@@ -61,8 +61,11 @@ def leave(files: WorkflowFiles, request: CancelRequest) -> None:
         raise
 
 
-def take(files: WorkflowFiles, owner: Owner, earlier: Container[str] = ()) -> CancelRequest | None:
-    """The request that is there for ``owner``, which is removed; None where there is none.
+def find(files: WorkflowFiles, owner: Owner, earlier: Container[str] = ()) -> CancelRequest | None:
+    """The request that is there for ``owner``; None where there is none.
+
+    Whoever finds it passes it on first and removes it then: killed in between, it is found again, and a second cancel
+    changes nothing.
 
     Args:
         earlier: see :meth:`CancelRequest.is_for`.
@@ -71,13 +74,15 @@ def take(files: WorkflowFiles, owner: Owner, earlier: Container[str] = ()) -> Ca
         OSError: the directory cannot be read.
     """
     request = _read(files.cancel_request)
-    if request is None or not request.is_for(owner, earlier):
-        return None
+    return request if request is not None and request.is_for(owner, earlier) else None
+
+
+def remove(files: WorkflowFiles) -> None:
+    """It was passed on."""
     try:
         os.unlink(files.cancel_request)
     except OSError:
-        pass  # removed by somebody, or not removable: a second cancel changes nothing
-    return request
+        return  # removed by somebody, or not removable
 
 
 def _read(path: str) -> CancelRequest | None:
