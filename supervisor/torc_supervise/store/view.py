@@ -73,8 +73,11 @@ def status_document(state: WorkflowState, files: WorkflowFiles, supervisor: dict
     A reader that only wants the head reads one line; see :func:`torc_supervise.store.snapshot.head_of`.
     """
     head = orjson.dumps(status_head(state, files, supervisor))
-    rows = [orjson.dumps(job_row(state, files, job)) for job in state.workflow.jobs]
-    return head[:-1] + b',"jobs":[\n' + b",\n".join(rows) + b"\n]}\n"
+    # All rows at once: a call for each takes ten times as long.  In no text of JSON is there a bare quotation mark, so
+    # this begins rows and nothing else.
+    rows = orjson.dumps([job_row(state, files, job) for job in state.workflow.jobs])
+    rows = rows[1:-1].replace(b'},{"job_id":', b'},\n{"job_id":')
+    return head[:-1] + b',"jobs":[\n' + rows + b"\n]}\n"
 
 
 def last_document(state: WorkflowState, files: WorkflowFiles) -> bytes:
