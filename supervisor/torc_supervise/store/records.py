@@ -5,37 +5,26 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
+from msgspec import DecodeError, Struct, json
 from msgspec.structs import astuple
 
 from torc_supervise.errors import JournalError
 from torc_supervise.machine.records import RECORD_TYPES, Record
 
 _FIELDS: dict[type[Record], tuple[str, ...]] = {cls: cls.__struct_fields__ for cls in RECORD_TYPES.values()}
-_REQUIRED: dict[type[Record], frozenset[str]] = {
-    cls: frozenset(cls.__struct_fields__[: -len(cls.__struct_defaults__) or None])
-    for cls in RECORD_TYPES.values()
-}
-_TUPLES = ("job_ids", "gpus", "missing_outputs", "nodes")
-_PLAIN: dict[str, tuple[type, ...]] = {
-    "int": (int,),
-    "float": (float, int),
-    "str": (str,),
-    "bool": (bool,),
-    "tuple": (list,),
-    "dict": (dict,),
-}
 
 
-def _types_of(annotation: str) -> tuple[type, ...]:
-    """JSON types of a field that is annotated so.  A bool is no int here."""
-    plain, _, optional = annotation.partition(" | ")
-    return _PLAIN[plain.partition("[")[0]] + ((type(None),) if optional else ())
+class _Head(Struct, frozen=True, gc=False):
+    """What every line begins with."""
+
+    t: str
+    mono: float
+    seq: int
+    event: str
 
 
-_TYPES: dict[str, dict[str, tuple[type, ...]]] = {
-    event: {name: _types_of(cls.__annotations__[name]) for name in cls.__struct_fields__}
-    for event, cls in RECORD_TYPES.items()
-}
+_HEAD = json.Decoder(_Head)
+_DECODERS = {event: json.Decoder(cls) for event, cls in RECORD_TYPES.items()}
 
 
 def encode(seq: int, t: str, mono: float, record: Record) -> bytes:
@@ -75,26 +64,12 @@ def decode(line: bytes) -> tuple[int, str, float, Record | None]:
     Raises:
         JournalError: not a line of ours; the caller adds where.
     """
+    event = ""
     try:
-        data = orjson.loads(line)
-        seq, t, mono, event = data["seq"], data["t"], data["mono"], data["event"]
-        cls = RECORD_TYPES.get(event)
-        if type(seq) is not int or type(t) is not str or type(mono) not in (float, int):
-            raise JournalError("not a record: t, mono or seq is of another type")
-        if cls is None:
-            return seq, t, mono, None
-        values = {name: data[name] for name in _FIELDS[cls] if name in data}
-        types = _TYPES[event]
-        for name, value in values.items():
-            if type(value) not in types[name]:
-                raise JournalError(f"a {event} record whose {name} is {orjson.dumps(value).decode():.60}")
-        if not _REQUIRED[cls] <= values.keys():
-            raise JournalError(
-                f"a {event} record without {', '.join(sorted(_REQUIRED[cls] - values.keys()))}"
-            )
-        for name in _TUPLES:
-            if name in values:
-                values[name] = tuple(values[name])
-        return seq, t, mono, cls(**values)
-    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-        raise JournalError(f"not a record: {error}") from error
+        head = _HEAD.decode(line)
+        event = head.event
+        decoder = _DECODERS.get(event)
+        return head.seq, head.t, head.mono, decoder.decode(line) if decoder is not None else None
+    except (DecodeError, UnicodeDecodeError, RecursionError) as error:
+        what = f"a {event} record" if event in _DECODERS else "not a record"
+        raise JournalError(f"{what}: {error}") from error
