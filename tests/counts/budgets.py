@@ -29,14 +29,14 @@ _STRACE = (
 )
 
 BUDGETS = {
-    "core_calls_per_job": Budget(215, "calls of functions in the pure core", _PROFILE),
+    "core_calls_per_job": Budget(208, "calls of functions in the pure core", _PROFILE),
     "journal_bytes_per_job": Budget(
         510, "bytes in the journal", "see what the records of a job hold: store/records.py"
     ),
     "modules_of_status": Budget(72, "modules that `status` loads", _IMPORTS),
     "modules_of_run": Budget(330, "modules that `run` loads, helpers included", _IMPORTS),
-    "parent_calls_per_job": Budget(40, "system calls of the parent", _STRACE, traced=True),
-    "keeper_calls_per_job": Budget(15, "system calls of the keeper", _STRACE, traced=True),
+    "parent_calls_per_job": Budget(34, "system calls of the parent", _STRACE, traced=True),
+    "keeper_calls_per_job": Budget(12, "system calls of the keeper", _STRACE, traced=True),
     "shell_calls_per_job": Budget(
         105,
         "system calls of a job's shell, beyond those of bash -c true",
