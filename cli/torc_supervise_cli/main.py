@@ -74,21 +74,26 @@ def _explain(error: Exception) -> int:
     problems = getattr(error, "problems", ())
     if isinstance(error, TorcError) and len(problems) > 1:
         # One mistake a line, file:line:column first, as editors and people expect of a compiler.
-        print(
-            f"torc-supervise: error: {len(problems)} mistakes; nothing was started\n{error}", file=sys.stderr
-        )
+        _complain(f"torc-supervise: error: {len(problems)} mistakes; nothing was started\n{error}")
         return error.exit_code
     if isinstance(error, TorcError):
-        print(f"torc-supervise: error: {error}", file=sys.stderr)
+        _complain(f"torc-supervise: error: {error}")
         return error.exit_code
     if os.environ.get("TORC_SUPERVISE_DEBUG"):
         raise error
-    print(
+    _complain(
         f"torc-supervise: internal error: {type(error).__name__}: {error}\n"
-        "  this is a bug of ours; TORC_SUPERVISE_DEBUG=1 shows where it happened",
-        file=sys.stderr,
+        "  this is a bug of ours; TORC_SUPERVISE_DEBUG=1 shows where it happened"
     )
     return EXIT_OURS
+
+
+def _complain(text: str) -> None:
+    """The exit code says it as well, also where nobody takes the text."""
+    try:
+        print(text, file=sys.stderr)
+    except OSError:
+        discard(sys.stderr)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from torc_supervise.slurm.hostlist import compress
 from torc_supervise.slurm.steps import LEADER_NAME, LEADER_VALUE, StepSetup, leader_command
 from torc_supervise.store.layout import WorkflowFiles
 from torc_supervise.store.view import stdio_paths
-from torc_supervise.workflow.model import Job
+from torc_supervise.workflow.model import Job, JobId
 
 
 class Launcher(Struct):
@@ -48,6 +48,16 @@ class Launcher(Struct):
         kill_by = clock.epoch() + (wall.kill_at - now) if wall.known else None
         self.environment = replace(self.environment, end_epoch=kill_by, grace_scale=wall.grace_scale)
 
+    def ended(self, job_id: JobId, seq: int) -> None:
+        """The end of an attempt is record number ``seq``, which is not durable yet."""
+        if self.cgroups is not None:
+            self.cgroups.ended(job_id, seq)
+
+    def confirmed(self, seq: int) -> None:
+        """Records up to this number are durable."""
+        if self.cgroups is not None:
+            self.cgroups.confirmed(seq)
+
     def launch(
         self, kernel: Kernel, job: Job, run_id: int, attempt_id: int, placement: Placement
     ) -> tuple[int, str | None]:
@@ -65,13 +75,13 @@ class Launcher(Struct):
         environment = self.environment.of(job, run_id, attempt_id, placement.gpus)
         environment[NONCE] = self.nonce
         if self.steps is None:
-            cgroup = self.cgroups.take() if self.cgroups is not None else None
+            cgroup = self.cgroups.take(job.job_id) if self.cgroups is not None else None
             try:
                 argv = self._command_line(job, command, stdout, stderr, environment, cgroup)
                 return kernel.spawn(argv, environment, cgroup), cgroup.name if cgroup is not None else None
             except Exception:
-                if self.cgroups is not None and cgroup is not None:
-                    self.cgroups.give_back(cgroup)
+                if self.cgroups is not None:
+                    self.cgroups.not_started(job.job_id)
                 raise
         task: dict[str, object] = {
             "bash": self.bash,

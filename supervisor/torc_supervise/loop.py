@@ -18,6 +18,7 @@ from torc_supervise.helpers.staff import LOOK_LIMIT, Staff
 from torc_supervise.launch import Launcher
 from torc_supervise.machine import actions as a
 from torc_supervise.machine.phases import NEVER
+from torc_supervise.machine.records import JobEnded
 from torc_supervise.machine.step import LEFTOVER_GRACE
 from torc_supervise.machine.supervision import Do, NewEnd, Order, Say, Start, Supervision, Write
 from torc_supervise.posix.clock import LONGEST_WAIT
@@ -88,8 +89,10 @@ class Loop:
         # Exits before signals: a job that ended before the signal went out keeps its own status.  Not so in an
         # allocation, see _look.
         self._sweep_if_due()
-        self._report_signals()
-        self._obey()  # before the clock is looked at: what was just asked for goes out a few jobs at a time
+        if self._signals:
+            self._report_signals()
+            with self._wakeup.children_later():
+                self._obey()  # before the clock is looked at: what was just asked for goes out a few jobs at a time
         supervision.tick()
         self._obey()
         self._unreached.reach_some()
@@ -196,6 +199,7 @@ class Loop:
             pass_on(line, self._supervision, self._warn)
         if self._keeper.confirmed > before:
             self.staff.keeper_worked()
+            self._launcher.confirmed(self._keeper.confirmed)
 
     def _on_sampler(self, mask: int) -> None:
         sampler = self.staff.sampler
@@ -311,7 +315,9 @@ class Loop:
             for order in orders:
                 match order:
                     case Write(record=record, t=t, mono=mono):
-                        self._keeper.write(t, mono, record)
+                        seq = self._keeper.write(t, mono, record)
+                        if isinstance(record, JobEnded):
+                            self._launcher.ended(record.job_id, seq)
                     case Order(job_id=job_id, action=action):
                         self._perform(job_id, action)
                     case Start():

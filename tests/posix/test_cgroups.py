@@ -116,9 +116,9 @@ def test_a_directory_that_may_not_be_written_means_none(monkeypatch: pytest.Monk
     assert cgroups.make("nonce") is None
 
 
-def test_one_that_is_empty_is_used_again(run: RunCgroup) -> None:
+def test_p3_one_whose_attempts_end_is_durable_is_used_again(run: RunCgroup) -> None:
     ours = JobCgroups(run)
-    first, second = ours.take(), ours.take()
+    first, second = ours.take(1), ours.take(2)
     assert first is not None
     assert second is not None
     assert (first.name, second.name) == ("1", "2")
@@ -128,31 +128,50 @@ def test_one_that_is_empty_is_used_again(run: RunCgroup) -> None:
     assert run.name_of(child.pid) == "2"
     child.kill()
     child.wait()
-    ours.give_back(second)
-    assert ours.take() == second
+    ours.ended(2, 17)
+    ours.confirmed(16)
+    third = ours.take(3)
+    assert third is not None
+    assert third.name == "3", "its end is not durable yet: a last will would take it for the first one's"
+    ours.confirmed(17)
+    assert ours.take(4) == second
+    ours.not_started(4)
+    assert ours.take(5) == second
+    ours.remove()
+    assert not Path(run.directory).exists()
+
+
+def returned(ours: JobCgroups, job_id: int) -> None:
+    """The end of the job's attempt is durable."""
+    ours.ended(job_id, job_id)
+    ours.confirmed(job_id)
 
 
 def test_p5_one_that_still_holds_a_process_is_for_no_other_job(run: RunCgroup) -> None:
     ours = JobCgroups(run)
-    held = ours.take()
+    held = ours.take(1)
     assert held is not None
     child = start(held, "exec sleep 1000")
     waiting.wait_until(held.processes, "it did not come")
-    ours.give_back(held)
-    other = ours.take()
+    returned(ours, 1)
+    other = ours.take(2)
     assert other is not None
     assert other.name != held.name
     child.kill()
     child.wait()
 
 
-def test_one_that_is_frozen_is_for_no_other_job(run: RunCgroup) -> None:
+@pytest.mark.parametrize("how", ["frozen", "nested"])
+def test_one_that_is_not_as_new_is_for_no_other_job(run: RunCgroup, how: str) -> None:
     ours = JobCgroups(run)
-    frozen = ours.take()
-    assert frozen is not None
-    Path(frozen.directory, "cgroup.freeze").write_text("1")
-    ours.give_back(frozen)
-    other = ours.take()
+    left = ours.take(1)
+    assert left is not None
+    if how == "frozen":
+        Path(left.directory, "cgroup.freeze").write_text("1")
+    else:
+        Path(left.directory, "below").mkdir()
+    returned(ours, 1)
+    other = ours.take(2)
     assert other is not None
-    assert other.name != frozen.name
-    assert not Path(frozen.directory).exists()
+    assert other.name != left.name
+    assert not Path(left.directory).exists()

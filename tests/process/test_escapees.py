@@ -296,6 +296,33 @@ def test_p10_in_a_cgroup_a_daemon_without_an_environment_is_ended_by_the_keeper(
 
 @pytest.mark.root
 @pytest.mark.usefixtures("needs_cgroups")
+def test_p3_a_job_does_not_get_the_cgroup_of_one_whose_end_is_not_on_record(bench: Bench) -> None:
+    """The keeper is stopped when the first job ends, so nothing is durable: both are ended, each as itself (P9)."""
+    leave = bench.gate("leave")
+    supervisor = bench.start(
+        job("first", f"{say('first')} read -r _ <$BENCH/leave"),
+        job("second", f"{HOLD} {say('second')} exec sleep 1000", after=("first",)),
+        cgroups=True,
+    )
+    bench.said.expect(starting_with="first", unless_gone=supervisor.pid)
+    keeper, cgroup = supervisor.keeper(), cgroup_of(supervisor)
+    waiting.wait_until(lambda: (cgroup / "1" / "cgroup.procs").read_text(), "it did not come")
+    os.kill(keeper, signal.SIGSTOP)
+    leave.put(b"\n")
+    bench.said.expect(starting_with="second", unless_gone=supervisor.pid)
+    supervisor.signal(signal.SIGKILL)
+    os.kill(keeper, signal.SIGCONT)
+    bench.held.wait()
+    waiting.wait_for_end(keeper)
+    started = {entry["job_id"]: entry["cgroup"] for entry in supervisor.journal().of("job_started")}
+    assert started == {1: "1", 2: "2"}
+    results = supervisor.journal().results()
+    assert (results["first"]["status"], results["first"]["ended"]) == ("completed", "exited")
+    assert (results["second"]["status"], results["second"]["ended"]) == ("terminated", "in_grace")
+
+
+@pytest.mark.root
+@pytest.mark.usefixtures("needs_cgroups")
 def test_p5_in_a_cgroup_a_chain_of_forks_that_has_escaped_is_ended_at_once(bench: Bench) -> None:
     """Each generation forks the next one and ends; no list of processes is ever true."""
     runs = "f() { f 9>&9 & }; f"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import signal
 from collections.abc import Callable, Iterable
@@ -152,6 +153,10 @@ class Wakeup:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.installed = False
+
+    def children_later(self) -> contextlib.nullcontext[None]:
+        """Nothing runs here while its supervisor does; the next turn sees who has ended."""
+        return contextlib.nullcontext()
 
     def raise_(self, signum: int) -> None:
         self._machine.rules.supervisor_signalled(signum)

@@ -27,11 +27,11 @@ from torc_supervise.helpers.inspector import Inspector
 from torc_supervise.helpers.last_will import LastWill
 from torc_supervise.helpers.lines import LineReader
 from torc_supervise.helpers.outside import Outside
-from torc_supervise.helpers.speaker import Speaker
+from torc_supervise.helpers.speaker import Speaker, terminal_width
 from torc_supervise.helpers.writer import Writer
 from torc_supervise.machine.deadlines import WallTime
 from torc_supervise.machine.events import Verified
-from torc_supervise.machine.records import JobEnded, JobSignaled, Record
+from torc_supervise.machine.records import AllocationEnded, JobEnded, JobSignaled, Record, WorkflowCanceled
 from torc_supervise.machine.state import WorkflowState
 from torc_supervise.machine.status import Status, StopReason
 from torc_supervise.posix.clock import epoch, iso
@@ -79,6 +79,10 @@ class Keeper:
         self._parent = parent
         self._seq = setup.seq
         self._setup = setup
+        self._cancel: tuple[str, ...] | None = (
+            None  # queued allocations of a cancel that is not on record yet
+        )
+        self._canceled_seq: int | None = None  # number of its record, until that is durable
         self._unsigned = False  # the lock could not be written, and that was said
         self._selector = selectors.DefaultSelector()
         self._guard = threading.Lock()  # the state: folded here, read by the writer for snapshots
@@ -166,7 +170,9 @@ class Keeper:
         if record is None:
             return
         self._state.apply(t, mono, record)
-        if isinstance(record, JobSignaled) and record.why != StopReason.LEFTOVER:
+        if isinstance(record, WorkflowCanceled):
+            self._cancel, self._canceled_seq = None, self._seq
+        elif isinstance(record, JobSignaled) and record.why != StopReason.LEFTOVER:
             checkpoint = self._state.job(record.job_id).checkpoint
             if checkpoint is not None:
                 self._inspector.signaled(record.job_id, checkpoint)
@@ -244,13 +250,21 @@ class Keeper:
                 self._parent_alive = False  # its last will follows when the reader sees the end
 
     def _tell_durable(self, seq: int) -> None:
+        """In the writer's thread."""
+        if self._canceled_seq is not None and seq >= self._canceled_seq:
+            self._canceled_seq = None
+            requests.remove(self._files)
         self._tell(b"A%d\n" % seq)
 
     def _tell_trouble(self, code: str, message: str) -> None:
         self._tell(messages.line("W", {"code": code, "message": message}))
 
-    def _tell_canceled(self, allocations: Iterable[object]) -> None:
-        self._tell(messages.line("C", [x for x in allocations if isinstance(x, str)]))
+    def _pass_on_cancel(self, allocations: Iterable[object]) -> None:
+        """Whoever asked was told that it will be done: we remember it until it is on record (:meth:`_fold`)."""
+        named = tuple(x for x in allocations if isinstance(x, str))
+        if not self._state.canceled:
+            self._cancel = named
+        self._tell(messages.line("C", named))
 
     def _tell_lost(self, owner: str) -> None:
         self._tell(messages.line("O", owner))
@@ -267,11 +281,11 @@ class Keeper:
     def _look_outside(self) -> None:
         """In a thread of its own: has somebody left a request?  And the writer's: has somebody taken it over?"""
         with contextlib.suppress(OSError):
-            request = requests.find(self._files, self._lock.owner)
-            if request is not None:
-                self._tell_canceled(request.allocations)
-                if self._parent_alive:  # else it is for whoever comes next
-                    requests.remove(self._files)
+            request = requests.find(self._files, self._lock.owner, self._lock.predecessors)
+            if request is not None and self._cancel is None:
+                self._pass_on_cancel(request.allocations)
+                if self._state.canceled:
+                    requests.remove(self._files)  # else when that is on record: see _tell_durable
         self._writer.check()
 
     # -- to people ------------------------------------------------------------------------------------------
@@ -290,10 +304,10 @@ class Keeper:
             case {"ask": "status"}:
                 return self._document()
             case {"ask": "cancel", "allocations": [*allocations]}:
-                self._tell_canceled(allocations)
+                self._pass_on_cancel(allocations)
                 return _json_line({"canceled": True})
             case {"ask": "cancel"}:
-                self._tell_canceled(())
+                self._pass_on_cancel(())
                 return _json_line({"canceled": True})
             case _:
                 return _json_line({"error": "unknown request"})
@@ -328,7 +342,7 @@ class Keeper:
         parts.append(clock_text(time.monotonic() - self._began))
         if names:
             parts.append(", ".join(names) + (f" and {more} more" if more > 0 else ""))
-        return " · ".join(parts)[: _terminal_width() - 1]
+        return " · ".join(parts)[: terminal_width() - 1]
 
     # -- the end --------------------------------------------------------------------------------------------
 
@@ -344,6 +358,10 @@ class Keeper:
         # Killed right after its first start, it had not told us of the run either.
         if (started := strays.unrecorded_run(self._state, self._lock.owner)) is not None:
             write(started)
+        if self._cancel is not None:  # the parent did not live to say so
+            for slurm_job_id in self._state.allocations.not_canceled(self._cancel):
+                write(AllocationEnded(slurm_job_id, "canceled"))
+            write(WorkflowCanceled(self._state.run_id))
         say, output = self._speaker.say, self._files.output
         LastWill(self._state, self._wall, write, say, earlier=self._earlier, output=output).execute()
 
@@ -375,10 +393,3 @@ def clock_text(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-def _terminal_width() -> int:
-    try:
-        return os.get_terminal_size(2).columns or 80
-    except OSError:
-        return 80

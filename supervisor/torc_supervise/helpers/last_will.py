@@ -29,7 +29,7 @@ from torc_supervise.machine.step import LEFTOVER_GRACE, UNKILLABLE_AFTER
 from torc_supervise.posix import clock
 from torc_supervise.posix.cgroups import RunCgroup
 from torc_supervise.posix.groups import signal_exactly, signal_group, signal_process
-from torc_supervise.posix.lineage import Key
+from torc_supervise.posix.lineage import UNREADABLE_AFTER, Key
 from torc_supervise.posix.procfs import ProcessStat
 from torc_supervise.posix.spawn import MACHINE_FULL
 from torc_supervise.posix.steps import signal_step
@@ -92,7 +92,8 @@ class LastWill:
             self._say(f"the supervisor is gone: ending its {jobs_text(len(attempts))}")
         kill_at = self._ask_all(attempts, known)
         # Jobs that were started in the very moment of the parent's death.
-        if adopted := self._adopt():
+        patience = min([*kill_at.values(), time.monotonic() + UNREADABLE_AFTER]) - time.monotonic()
+        if adopted := self._adopt(max(0.0, patience)):
             more = self._begin(adopted)
             kill_at |= self._ask_all(adopted, more)
             attempts, known = attempts | adopted, known | more
@@ -150,7 +151,7 @@ class LastWill:
         self._pass_on(attempts, known)
         return kill_at
 
-    def _adopt(self) -> dict[int, LiveAttempt]:
+    def _adopt(self, patience: float) -> dict[int, LiveAttempt]:
         """Attempts that began and are not on record: they get a record, their grace and a result like others (P9).
 
         Race: the parent was killed between a spawn and telling its keeper, or both were before the record was durable.
@@ -160,7 +161,7 @@ class LastWill:
             return {}
         state = self._state
         try:
-            found = strays.find(self._nonce, state)
+            found = strays.find(self._nonce, state, patience)
         except OSError as error:  # too full to tell: the hunt ends them when it can be told
             if error.errno in MACHINE_FULL:
                 return {}

@@ -53,14 +53,15 @@ class KeeperLink:
 
     # -- saying ---------------------------------------------------------------------------------------------
 
-    def write(self, t: str, mono: float, record: Record) -> None:
-        """Queue a record; it is kept until the keeper confirms that it is durable."""
+    def write(self, t: str, mono: float, record: Record) -> int:
+        """Queue a record; it is kept until the keeper confirms that it is durable.  Returns its number."""
         self._seq += 1
         line = encode(self._seq, t, mono, record)
         self._unconfirmed.append((self._seq, line))
         self.channel.send(line)
         if type(record) is JobSignaled and record.why != StopReason.LEFTOVER:
             self._signaled.setdefault(record.job_id, self._signals_begin)
+        return self._seq
 
     def before_signals(self, ahead: float) -> None:
         """Signals may go out now, and their records will follow.  Others may have sent theirs ``ahead`` seconds ago.

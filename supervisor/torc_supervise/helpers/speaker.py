@@ -64,3 +64,10 @@ class Speaker:
                 data = data[os.write(2, data) :]
         except OSError:
             return  # nobody listens any more
+
+
+def terminal_width() -> int:
+    try:
+        return os.get_terminal_size(2).columns or 80
+    except OSError:
+        return 80

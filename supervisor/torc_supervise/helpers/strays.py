@@ -38,14 +38,17 @@ class Stray(Struct, frozen=True):
     began: float
 
 
-def find(nonce: str, state: WorkflowState) -> list[Stray]:
+def find(nonce: str, state: WorkflowState, patience: float = UNREADABLE_AFTER) -> list[Stray]:
     """Attempts of this run that have living processes, and that the state knows nothing of.
+
+    Args:
+        patience: seconds that may be waited for what cannot be read yet.
 
     Each is the next attempt of a job; whatever else carries the nonce belongs to one that is on record, or to none.
     """
     found: dict[JobId, list[ProcessStat]] = {}
     unknown = state.known_ids() - state.live.keys()
-    for about, mark in carriers(nonce):
+    for about, mark in carriers(nonce, patience):
         job_id = int(mark.job_id) if mark.job_id.isdecimal() else 0
         if job_id in unknown and mark.attempt_id == str(state.attempt_of(job_id)):
             found.setdefault(job_id, []).append(about)
@@ -78,7 +81,7 @@ def unrecorded_run(state: WorkflowState, owner: Owner) -> r.RunStarted | None:
     )
 
 
-def carriers(nonce: str) -> list[tuple[ProcessStat, marks.Mark]]:
+def carriers(nonce: str, patience: float = UNREADABLE_AFTER) -> list[tuple[ProcessStat, marks.Mark]]:
     """Living processes that carry this nonce.
 
     Race: a job that was started a moment ago is just calling exec, or waits for a disk, and its environment cannot be
@@ -90,7 +93,7 @@ def carriers(nonce: str) -> list[tuple[ProcessStat, marks.Mark]]:
     """
     found = []
     asked = [about for about in procfs.everything() if about.pid != os.getpid() and about.sid > 1]
-    until = clock.monotonic() + UNREADABLE_AFTER
+    until = clock.monotonic() + patience
     while asked:
         unread = []
         for about in asked:
@@ -100,19 +103,21 @@ def carriers(nonce: str) -> list[tuple[ProcessStat, marks.Mark]]:
                 unread.append(about)
             elif mark is not None and mark.nonce == nonce:
                 found.append((about, mark))
-        asked = [about for about in unread if _may_be_ours(about)] if clock.monotonic() < until else []
-        if asked:
-            select.poll().poll(LOOK_AGAIN_AFTER * 1000)
+        if not any(map(_again, unread)) or clock.monotonic() >= until:
+            break
+        select.poll().poll(LOOK_AGAIN_AFTER * 1000)
+        asked = [now for about in unread if (now := _again(about)) is not None]
     return found
 
 
-def _may_be_ours(about: ProcessStat) -> bool:
+def _again(about: ProcessStat) -> ProcessStat | None:
+    """The same process as it is now; None where it is gone, or somebody else's."""
     now = procfs.stat(about.pid)
     try:
         user = os.stat(f"/proc/{about.pid}").st_uid
     except OSError:
-        return False  # it is gone
-    return now is not None and now.start_ticks == about.start_ticks and user == os.geteuid()
+        return None
+    return now if now is not None and now.start_ticks == about.start_ticks and user == os.geteuid() else None
 
 
 def _first(processes: list[ProcessStat]) -> ProcessStat:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 
 from msgspec import Struct
@@ -45,6 +45,11 @@ class Allocations:
 
     def get(self, slurm_job_id: str) -> Allocation | None:
         return self._by_id.get(slurm_job_id)
+
+    def not_canceled(self, slurm_job_ids: Iterable[str]) -> list[str]:
+        """Those of them that are not on record as canceled."""
+        known = self._by_id
+        return [x for x in slurm_job_ids if x not in known or known[x].state is not AllocationState.CANCELED]
 
     @property
     def queued(self) -> list[Allocation]:

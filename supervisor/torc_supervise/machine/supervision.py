@@ -192,6 +192,7 @@ class Supervision:
 
     def on_owner_changed(self, owner: str) -> None:
         """Somebody took the workflow over, believing this supervisor gone: nothing is recorded any more, only ended."""
+        self._asking.finish()
         if self.ending is None or self.ending.why is not StopReason.OWNER_CHANGED:
             self._begin_ending(StopReason.OWNER_CHANGED, f"the workflow belongs to {owner} now")
 
@@ -202,7 +203,7 @@ class Supervision:
         Test: test_supervision.py::test_a_signal_that_turns_out_to_be_a_cancel_is_recorded_as_one.
         """
         self._asking.finish()
-        for slurm_job_id in allocations:
+        for slurm_job_id in self.state.allocations.not_canceled(allocations):
             self.write(r.AllocationEnded(slurm_job_id, "canceled"))
         if not self.state.canceled:
             self.write(r.WorkflowCanceled(self.state.run_id))
@@ -215,6 +216,7 @@ class Supervision:
 
     def on_sample(self, job_id: JobId, memory_bytes: int, cpu_percent: float, at_limit: bool) -> None:
         """The sampler looked at a job's processes; ``at_limit``: they use more than the job asked for."""
+        self._asking.finish()
         if job_id not in self._phases:
             return
         self.samples.add(job_id, memory_bytes, cpu_percent)

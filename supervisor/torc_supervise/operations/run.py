@@ -132,7 +132,7 @@ def run(opened: OpenWorkflow, options: RunOptions, machine: Machine, say: Say) -
             wall.grace_scale,
         )
         cgroup = cgroups.make(nonce) if machine.steps is None else None
-        real.cgroups = of_jobs = cgroups.JobCgroups(cgroup) if cgroup is not None else None
+        of_jobs = cgroups.JobCgroups(cgroup) if cgroup is not None else None
         adjust = memory.jobs_oom_score_adj()
         launcher = Launcher(
             bash, opened.files, environment, open_files, machine.steps, nonce, adjust, of_jobs
@@ -150,7 +150,7 @@ def run(opened: OpenWorkflow, options: RunOptions, machine: Machine, say: Say) -
                     signals_first=machine.allocation is not None,
                 )
             ) as loop,
-            jobs_ended(supervision, keeper, opened.files.output),
+            jobs_ended(supervision, kernel, keeper, opened.files.output),
         ):
             supervision.at(clock.monotonic(), clock.wall())
             supervision.begin(_run_started(opened, options, machine, end_epoch, keeper.pid, nonce, cgroup))

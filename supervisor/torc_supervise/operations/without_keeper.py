@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from torc_supervise.helpers.last_will import LastWill
 from torc_supervise.helpers.link import KeeperLink
 from torc_supervise.loop import Loop
+from torc_supervise.machine import actions as a
 from torc_supervise.machine import records as r
-from torc_supervise.machine.orders import Write
+from torc_supervise.machine.orders import Order, Write
 from torc_supervise.machine.state import WorkflowState
 from torc_supervise.machine.supervision import Supervision
 from torc_supervise.posix import clock
+from torc_supervise.posix.kernel import Kernel
 
 SECONDS = 10.0
 """How long writing without a keeper may take at least, however late it is."""
@@ -40,21 +42,27 @@ def write_without_keeper(loop: Loop, keeper: KeeperLink, state: WorkflowState, l
 
 
 @contextlib.contextmanager
-def jobs_ended(supervision: Supervision, keeper: KeeperLink, output: str) -> Iterator[None]:
+def jobs_ended(supervision: Supervision, kernel: Kernel, keeper: KeeperLink, output: str) -> Iterator[None]:
     """A bug of ours ends the loop: a keeper ends the jobs then, and where there is none we do it ourselves (P10)."""
     try:
         yield
     except BaseException:
         if not keeper.pid:
-            _execute_will(supervision, keeper, output)
+            _execute_will(supervision, kernel, keeper, output)
         raise
 
 
-def _execute_will(supervision: Supervision, keeper: KeeperLink, output: str) -> None:
+def _execute_will(supervision: Supervision, kernel: Kernel, keeper: KeeperLink, output: str) -> None:
     state = supervision.state
-    for order in supervision.take_orders():
-        if isinstance(order, Write):  # it is folded into the state
-            keeper.write(order.t, order.mono, order.record)
+    while orders := supervision.take_orders():
+        for order in orders:
+            match order:
+                case Write(record=record, t=t, mono=mono):  # it is folded into the state
+                    keeper.write(t, mono, record)
+                case Order(action=a.SignalGroup(pgid=pgid, signum=signum)):  # and so is that it was sent
+                    kernel.signal_group(pgid, signum)
+                case Order(action=a.SignalLeader(pid=pid, signum=signum)):
+                    kernel.signal_process(pid, signum)
 
     def write(record: r.Record, ago: float = 0.0) -> None:
         t, mono = clock.iso(clock.epoch() - ago), clock.monotonic() - ago

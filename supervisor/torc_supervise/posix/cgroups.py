@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections import deque
 
 from msgspec import Struct
 
 from torc_supervise.posix import procfs
 
 PREFIX = "torc-"
+_LINKS_OF_AN_EMPTY_DIRECTORY = 2
 
 
 class RunCgroup(Struct, frozen=True):
@@ -82,9 +84,14 @@ class JobCgroup(Struct, frozen=True):
         remove(self.directory)
 
     def is_as_new(self) -> bool:
-        """Nothing is in it, and whatever comes next is not frozen."""
+        """Nothing is in it or below it, and whatever comes next is not frozen."""
         events = self._events()
-        return b"populated 0" in events and b"frozen 1" not in events
+        if b"populated 0" not in events or b"frozen 1" in events:
+            return False
+        try:
+            return os.stat(self.directory).st_nlink == _LINKS_OF_AN_EMPTY_DIRECTORY
+        except OSError:
+            return False
 
     def _populated(self) -> bool:
         return b"populated 1" in self._events()
@@ -97,32 +104,53 @@ class JobCgroup(Struct, frozen=True):
 
 
 class JobCgroups:
-    """The cgroups of a run: each holds one attempt at a time.
+    """The cgroups of a run's jobs: each holds one attempt at a time.
 
-    Making and removing one costs a tenth of what a short job costs altogether, so they are kept.
+    Making and removing one costs a tenth of what a short job costs altogether, so they are kept, and used again when
+    the end of their last attempt is durable and confirmed.  Not sooner: a last will that does not know that end yet
+    would take whatever is in the cgroup for the attempt's that is on record with it (P3).
+    Test: test_escapees.py::test_p3_a_job_does_not_get_the_cgroup_of_one_whose_end_is_not_on_record.
     """
 
     def __init__(self, run: RunCgroup) -> None:
         self._run = run
         self._free: list[JobCgroup] = []
+        self._held: dict[int, JobCgroup] = {}  # by job id
+        self._ended: deque[tuple[int, JobCgroup]] = deque()  # number of the record of its attempt's end
         self._made = 0
 
-    def take(self) -> JobCgroup | None:
-        """For the next attempt; None where none can be made."""
+    def take(self, job_id: int) -> JobCgroup | None:
+        """For the next attempt of this job; None where none can be made."""
         if self._free:
-            return self._free.pop()
-        cgroup = self._run.job(str(self._made + 1))
-        if not cgroup.make():
-            return None
-        self._made += 1
+            cgroup = self._free.pop()
+        else:
+            cgroup = self._run.job(str(self._made + 1))
+            if not cgroup.make():
+                return None
+            self._made += 1
+        self._held[job_id] = cgroup
         return cgroup
 
-    def give_back(self, cgroup: JobCgroup, *, is_as_new: bool = False) -> None:
-        """Its attempt is over, or could not be started.  ``is_as_new``: that was seen just now."""
-        if is_as_new or cgroup.is_as_new():
+    def not_started(self, job_id: int) -> None:
+        """There was no attempt after all."""
+        cgroup = self._held.pop(job_id, None)
+        if cgroup is not None:
             self._free.append(cgroup)
-        else:
-            cgroup.remove()
+
+    def ended(self, job_id: int, seq: int) -> None:
+        """The attempt's end is record number ``seq``."""
+        cgroup = self._held.pop(job_id, None)
+        if cgroup is not None:
+            self._ended.append((seq, cgroup))
+
+    def confirmed(self, seq: int) -> None:
+        """Records up to this one are durable.  What is not as new (unkillable, frozen) is not used again."""
+        while self._ended and self._ended[0][0] <= seq:
+            _, cgroup = self._ended.popleft()
+            if cgroup.is_as_new():
+                self._free.append(cgroup)
+            else:
+                cgroup.remove()
 
     def remove(self) -> None:
         """All of them that are empty, and that of the run; without a look for others below them, if there are none."""

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from torc_supervise.exitstatus import Usage
 from torc_supervise.posix import clock, groups
-from torc_supervise.posix.cgroups import JobCgroup, JobCgroups
+from torc_supervise.posix.cgroups import JobCgroup
 from torc_supervise.posix.descriptors import is_spare
 from torc_supervise.posix.groups import Delivery
 from torc_supervise.posix.marks import Mark
@@ -70,13 +70,9 @@ class Kernel(Protocol):
 
 
 class RealKernel:
-    """Linux.
-
-    ``cgroups``: where those of jobs that are over go, None for none.  ``stdin``: of all jobs, None to leave it.
-    """
+    """Linux.  ``stdin``: of all jobs, None to leave it."""
 
     def __init__(self) -> None:
-        self.cgroups: JobCgroups | None = None
         self.stdin: int | None = None
         self.reaper = Reaper()
         self.signal_group = groups.signal_group
@@ -110,11 +106,7 @@ class RealKernel:
 
     def collect(self, pid: int) -> Usage | None:
         self._outsiders.forget(pid)
-        cgroup, is_as_new = self.reaper.cgroup_of(pid)
-        usage = self.reaper.collect(pid)
-        if self.cgroups is not None and cgroup is not None:
-            self.cgroups.give_back(cgroup, is_as_new=is_as_new)
-        return usage
+        return self.reaper.collect(pid)
 
     def _passed_on(self, sweep: Sweep) -> Sweep:
         """Race: the leader died of its signal before its processes outside of the group were looked for, and took the

@@ -90,7 +90,6 @@ class Reaper:
         self._before_us = _started(self._not_ours)  # they and their descendants: pid -> start in clock ticks
         self._session = os.getsid(0)
         self._cgroups: dict[int, JobCgroup] = {}  # leader -> where its processes are
-        self._vacant: set[int] = set()  # leaders that are dead, and nothing is in their cgroup any more
         self._lineage = Lineage(strangers=bool(self._before_us))
 
     def add(
@@ -185,13 +184,6 @@ class Reaper:
                     elif owner is not None and owner in leaders and owner in asked:
                         yield about, owner, asked[owner]
 
-    def cgroup_of(self, leader: int) -> tuple[JobCgroup | None, bool]:
-        """Of a job that is over: its cgroup, if it has one, and whether that was seen to be as good as a new one.
-
-        Nothing comes into an empty cgroup but what somebody moves there.
-        """
-        return self._cgroups.get(leader), leader in self._vacant
-
     def kill_cgroup(self, leader: int) -> None:
         """SIGKILL to all of a job that has a cgroup of its own, also to what forks meanwhile."""
         cgroup = self._cgroups.get(leader)
@@ -204,7 +196,6 @@ class Reaper:
         self._alive.discard(pid)
         self._lineage.forget(pid)
         self._cgroups.pop(pid, None)
-        self._vacant.discard(pid)
         try:
             return _collect(pid)[1]
         except ChildProcessError:
@@ -230,12 +221,7 @@ class Reaper:
     def _look_into_cgroup(self, found: Sweep, leader: int) -> None:
         """Of a job that seems to be empty: where we are no subreaper, its orphans do not come to us."""
         cgroup = self._cgroups.get(leader)
-        if cgroup is None:
-            return
-        if cgroup.is_as_new():
-            self._vacant.add(leader)
-            return
-        for pid in cgroup.processes():
+        for pid in cgroup.processes() if cgroup is not None else ():
             about = procfs.stat(pid)
             if about is None or not about.alive:
                 continue

@@ -8,8 +8,10 @@ flags whether or not the byte could be written (docs/decisions/0002).
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import socket
+from collections.abc import Iterator
 from types import FrameType, TracebackType
 
 TERMINATION_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
@@ -88,6 +90,15 @@ class Wakeup:
 
     def _raise_flag(self, signum: int, frame: FrameType | None) -> None:
         self._raised[signum] = True
+
+    @contextlib.contextmanager
+    def children_later(self) -> Iterator[None]:
+        """SIGCHLD waits: jobs that end at once are not to interrupt, one by one, what is sent to the others."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
 
     def fileno(self) -> int:
         """Readable when a signal may have arrived."""

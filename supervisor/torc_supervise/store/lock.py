@@ -68,6 +68,7 @@ class Lock:
         self._left = False
         self.owner = owner
         self.taken_from: Owner | None = None  # who was found dead with it
+        self.predecessors: frozenset[str] = frozenset()  # nonces of the dead owners that were seen to
 
     def release(self) -> None:
         """Remove the lock, if it is still ours and was not left to the keeper."""
@@ -77,6 +78,7 @@ class Lock:
     def settle(self) -> None:
         """What the dead owners before us have left was seen to."""
         self.taken_from = None
+        self.predecessors |= {dead.nonce for dead in self.owner.after}
         self.owner = replace(self.owner, after=())
 
     def give_back(self) -> None:
