@@ -75,3 +75,20 @@ def test_p1_what_is_reported_in_between_finds_all_jobs_asked(supervision: Superv
     assert kinds.index(r.TerminationStarted) < kinds.index(r.WorkflowCanceled)
     assert supervision.state.canceled
     supervision.check()
+
+
+def test_p6_a_job_that_is_to_be_asked_is_not_killed_for_its_memory(supervision: Supervision) -> None:
+    """A cancel and a sample are read in one turn."""
+    supervision.on_cancel()
+    supervision.on_sample(1, 1 << 50, 1.0, at_limit=True)
+    orders = [order for each in taken(supervision) for order in each]
+    assert sorted(signals(orders)) == [SIGTERM] * NUMBER + [SIGCONT] * NUMBER
+    supervision.check()
+
+
+def test_jobs_are_asked_for_the_reason_that_came_first(supervision: Supervision) -> None:
+    supervision.on_signal(SIGTERM)
+    supervision.on_owner_changed("somebody")
+    orders = [order for each in taken(supervision) for order in each]
+    reasons = {x.record.why for x in orders if isinstance(x, Write) and isinstance(x.record, r.JobSignaled)}
+    assert reasons == {"signal"}

@@ -221,9 +221,8 @@ def test_p4_a_program_whose_main_thread_has_ended_still_saves(bench: Bench) -> N
     assert supervisor.journal().results()["threads"]["ended"] == "in_grace"
 
 
-def test_a_cancel_over_the_control_socket(bench: Bench) -> None:
-    supervisor = bench.start(job("long", SLEEPS))
-    bench.said.expect(starting_with="ready", unless_gone=supervisor.pid)
+def cancel(bench: Bench) -> None:
+    """Over the control socket."""
     snapshot = Path(bench.output / "workflows" / "1" / "status.json")
     waiting.wait_until(snapshot.exists, "no snapshot")
     path = json.loads(snapshot.read_bytes())["supervisor"]["control"]
@@ -231,6 +230,26 @@ def test_a_cancel_over_the_control_socket(bench: Bench) -> None:
         client.connect(path)
         client.sendall(b'{"ask": "cancel"}\n')
         assert json.loads(client.recv(4096)) == {"canceled": True}
+
+
+def test_p10_a_cancel_that_the_supervisor_did_not_live_to_record_is_recorded(bench: Bench) -> None:
+    """Whoever asked was told that it will be done."""
+    supervisor = bench.start(job("long", SLEEPS))
+    bench.said.expect(starting_with="ready", unless_gone=supervisor.pid)
+    keeper = supervisor.keeper()
+    supervisor.signal(signal.SIGSTOP)
+    cancel(bench)
+    supervisor.signal(signal.SIGKILL)
+    bench.held.wait()
+    waiting.wait_for_end(keeper)
+    kinds = [entry["event"] for entry in supervisor.journal().entries]
+    assert kinds.index("workflow_canceled") < kinds.index("job_ended") < kinds.index("run_ended")
+
+
+def test_a_cancel_over_the_control_socket(bench: Bench) -> None:
+    supervisor = bench.start(job("long", SLEEPS))
+    bench.said.expect(starting_with="ready", unless_gone=supervisor.pid)
+    cancel(bench)
     report = supervisor.end(exit_code=1)
     assert report["state"] == "canceled"
     assert supervisor.journal().results()["long"]["status"] == "canceled"

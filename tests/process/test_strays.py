@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from support import waiting
 from support.supervised import HOLD, SLEEPS, Bench, child, job, say, workflow_of
 from torc_supervise.errors import JournalError
+from torc_supervise.helpers import strays
 from torc_supervise.helpers.keeper import KeeperSetup
 from torc_supervise.helpers.last_will import LastWill
 from torc_supervise.helpers.link import KeeperLink
@@ -24,7 +25,7 @@ from torc_supervise.machine.deadlines import WallTime
 from torc_supervise.machine.state import WorkflowState
 from torc_supervise.operations.opened import create_workflow, open_workflow
 from torc_supervise.operations.reinitialize import first_record
-from torc_supervise.posix import clock, marks
+from torc_supervise.posix import clock, marks, procfs
 from torc_supervise.posix.procfs import ProcessStat
 from torc_supervise.store import journal
 from torc_supervise.store.lock import acquire
@@ -95,6 +96,23 @@ def test_p9_a_start_that_cannot_be_read_yet_is_found_all_the_same(
         _, written = execute(tmp_path)
         assert stray.wait(waiting.LIMIT) == 3, "it was asked, and left by itself"
     assert written[0] == r.JobStarted(1, 1, 1, stray.pid, stray.pid)
+
+
+def test_p9_a_start_that_waited_for_a_disk_is_asked_as_it_is_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In uninterruptible sleep at the first look: what was seen of it then must not be believed for ever."""
+    real = procfs.everything
+
+    def once() -> Iterator[ProcessStat]:
+        monkeypatch.setattr(procfs, "everything", real)
+        for about in real():
+            yield replace(about, state="D") if about.pid == stray.pid else about
+
+    with process("ours", tmp_path) as stray:
+        monkeypatch.setattr(procfs, "everything", once)
+        found = strays.carriers("ours", patience=waiting.LIMIT)
+    assert [about.pid for about, _ in found] == [stray.pid]
 
 
 def test_control_what_is_left_of_an_attempt_on_record_is_killed(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import orjson
@@ -15,6 +15,7 @@ from torc_supervise.store.layout import WorkflowFiles
 from torc_supervise.workflow.model import Job, JobId, StdioMode
 
 SHOWN_FIRST = 30  # jobs in the head of a status document
+ROWS_AT_A_TIME = 1000
 ALLOCATIONS_KEPT = 10  # that are over, in the same place
 _OPEN = (AllocationState.QUEUED, AllocationState.RUNNING)
 
@@ -73,11 +74,21 @@ def status_document(state: WorkflowState, files: WorkflowFiles, supervisor: dict
     A reader that only wants the head reads one line; see :func:`torc_supervise.store.snapshot.head_of`.
     """
     head = orjson.dumps(status_head(state, files, supervisor))
-    # All rows at once: a call for each takes ten times as long.  In no text of JSON is there a bare quotation mark, so
-    # this begins rows and nothing else.
-    rows = orjson.dumps([job_row(state, files, job) for job in state.workflow.jobs])
-    rows = rows[1:-1].replace(b'},{"job_id":', b'},\n{"job_id":')
-    return head[:-1] + b',"jobs":[\n' + rows + b"\n]}\n"
+    jobs = state.workflow.jobs
+    parts = [
+        _rows(state, files, jobs[first : first + ROWS_AT_A_TIME])
+        for first in range(0, len(jobs), ROWS_AT_A_TIME)
+    ]
+    return b"".join([head[:-1], b',"jobs":[\n', b",\n".join(parts), b"\n]}\n"])
+
+
+def _rows(state: WorkflowState, files: WorkflowFiles, jobs: Sequence[Job]) -> bytes:
+    """Many in one call: a call for each takes ten times as long.  All of them would take much memory for a moment.
+
+    In no text of JSON is there a bare quotation mark, so what is replaced begins rows and nothing else.
+    """
+    rows = orjson.dumps([job_row(state, files, job) for job in jobs])
+    return rows[1:-1].replace(b'},{"job_id":', b'},\n{"job_id":')
 
 
 def last_document(state: WorkflowState, files: WorkflowFiles) -> bytes:
