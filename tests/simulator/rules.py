@@ -78,7 +78,9 @@ class Rules:
         new = self.attempts.add(process, self._hub.now)
         for other in self.attempts:
             same = (other.job_id, other.run_id) == (new.job_id, new.run_id)
-            if same and other is not new and other.exited == NEVER:
+            # One that is stuck in the kernel and not on record shows nobody whose it is.
+            is_hidden = other.is_lost and not other.is_known and other.process.uninterruptible
+            if same and other is not new and other.exited == NEVER and not is_hidden:
                 raise self.broken(f"P9: job {new.job_id} runs twice at a time")
 
     # -- P2, P3, P6, P14: signals ---------------------------------------------------------------------------
