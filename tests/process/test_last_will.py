@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 
@@ -21,6 +22,7 @@ from torc_supervise.machine.live import LiveAttempt
 from torc_supervise.machine.state import WorkflowState
 from torc_supervise.machine.step import LEFTOVER_GRACE
 from torc_supervise.posix import clock, marks, procfs
+from torc_supervise.posix.procfs import ProcessStat
 from torc_supervise.workflow.model import ExecutionConfig, Job
 
 STARTED = r.JobStarted(1, 1, 1, 77, 77)
@@ -174,6 +176,38 @@ def test_p10_what_a_leader_has_left_behind_is_asked_though_the_signal_is_for_the
         written = execute(state)
         assert [record.ended for record in written if isinstance(record, r.JobEnded)] == ["in_grace"]
         assert select.select([watched], [], [], 0.0)[0], "it has ended"
+
+
+@pytest.mark.process
+def test_p10_a_job_that_is_found_at_the_second_look_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its leader is gone; what is left of its group can only be told by its mark, which cannot be read at first."""
+    code = (
+        "import signal; signal.pthread_sigmask(0, {15}); print('ready', flush=True); "
+        "signal.sigwait({15}); print('asked')"
+    )
+    mark = {"TORC_RUN_NONCE": "ours", "TORC_JOB_ID": "1", "TORC_ATTEMPT_ID": "1"}
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        env={**os.environ, **mark},
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"ready\n"
+        state = WorkflowState(1, workflow_of(job("j", "true")))
+        before = clock.monotonic() - 10 * kin.SLACK
+        state.apply("t", before, r.RunStarted(1, "here", 1, nonce="ours"))
+        state.apply("t", before, r.JobStarted(1, 1, 1, child.pid, child.pid))
+        real, looks = marks.environment_block, Counter[int]()
+
+        def not_yet(about: ProcessStat) -> bytes | None:
+            looks[about.pid] += 1
+            return None if about.pid == child.pid and looks[about.pid] == 1 else real(about)
+
+        monkeypatch.setattr(marks, "environment_block", not_yet)
+        written = execute(state)
+        assert [record.ended for record in written if isinstance(record, r.JobEnded)] == ["in_grace"]
+        assert child.stdout.read() == b"asked\n"
 
 
 OBEYS = """

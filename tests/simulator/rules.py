@@ -106,7 +106,9 @@ class Rules:
         if attempt is None and hit:  # the leader is gone
             attempt = self.attempts.of(hit[0])
         if attempt is not None:
-            if who != "supervisor" and signum == signal.SIGKILL:
+            # What has wiped its environment, in a group with the number of a job of that second, passes for its own.
+            nameless = leader is None and all(process in self.attempts.untraceable for process in hit)
+            if who != "supervisor" and signum == signal.SIGKILL and not nameless:
                 self._check_kill(attempt)
             attempt.sent.append((self._hub.now, signum, who))
             self._reckon(attempt, signum)

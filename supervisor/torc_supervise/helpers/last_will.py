@@ -80,6 +80,7 @@ class LastWill:
         self._cgroup = RunCgroup(directory, "") if directory is not None else None
         self._kin = Kin(nonce, clock.boot_offset(), self._cgroup, groups_only=is_steps)
         self._asked: dict[int, int] = {}  # job -> the last signal that all of its processes are to get
+        self._told: set[int] = set()  # jobs that were asked, or are not to be
         self._unseen: set[int] = set()  # jobs of which nothing was ever there
         self._warned: set[int] = set()  # jobs that only have processes outside of their group
         self._sent: set[tuple[Key, int]] = set()  # to processes outside of the groups
@@ -104,6 +105,7 @@ class LastWill:
             members, sure = self._members(attempts)
             if members is not None:
                 known = members
+                kill_at |= self._ask_late(attempts, known)
                 self._pass_on(attempts, known)
             for job_id in [j for j in attempts if sure and not known[j]]:
                 ended = Ended.KILLED if job_id in killed else Ended.IN_GRACE
@@ -140,16 +142,31 @@ class LastWill:
             self._write(r.RunEnded(state.run_id, state.outcome().value))
 
     def _ask_all(self, attempts: Mapping[int, LiveAttempt], known: Members) -> dict[int, float]:
-        """Send the first signals, where none was sent; returns when SIGKILL is due."""
+        """Send the first signals, where none was sent; returns when SIGKILL is due.
+
+        Of a job of which nothing is known yet, because that could not be told, nobody is asked: see :meth:`_ask_late`.
+        """
         now, kill_at = time.monotonic(), {}
         for job_id, live in attempts.items():
             job = self._state.job(job_id)
-            if live.asked_at is None and job.supports_termination:
+            is_to_be_asked = live.asked_at is None and job.supports_termination
+            if is_to_be_asked and known[job_id]:
                 self._ask(job, live, known)
+            if known[job_id] or not is_to_be_asked:
+                self._told.add(job_id)
             walls = walls_since(live.asked_at, self._wall, self._earlier)
             kill_at[job_id] = min(kill_due(job, live, self._execution, wall, now) for wall in walls)
         self._pass_on(attempts, known)
         return kill_at
+
+    def _ask_late(self, attempts: Mapping[int, LiveAttempt], known: Members) -> dict[int, float]:
+        """Those that are found only now have their grace from now on; returns when SIGKILL is due for them.
+
+        Race: at the first look a process of the job was calling exec, and whose it is could not be told.
+        Test: test_last_will.py::test_p10_a_job_that_is_found_at_the_second_look_is_asked.
+        """
+        late = {j: live for j, live in attempts.items() if j not in self._told and known[j]}
+        return self._ask_all(late, known) if late else {}
 
     def _adopt(self, patience: float) -> dict[int, LiveAttempt]:
         """Attempts that began and are not on record: they get a record, their grace and a result like others (P9).
