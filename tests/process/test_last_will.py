@@ -8,7 +8,7 @@ import select
 import signal
 import subprocess
 import sys
-from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 
@@ -198,12 +198,17 @@ def test_p10_a_job_that_is_found_at_the_second_look_is_asked(monkeypatch: pytest
         before = clock.monotonic() - 10 * kin.SLACK
         state.apply("t", before, r.RunStarted(1, "here", 1, nonce="ours"))
         state.apply("t", before, r.JobStarted(1, 1, 1, child.pid, child.pid))
-        real, looks = marks.environment_block, Counter[int]()
+        read, look, looks = marks.environment_block, procfs.everything, 0
+
+        def everything() -> Iterator[ProcessStat]:
+            nonlocal looks
+            looks += 1
+            return look()
 
         def not_yet(about: ProcessStat) -> bytes | None:
-            looks[about.pid] += 1
-            return None if about.pid == child.pid and looks[about.pid] == 1 else real(about)
+            return None if about.pid == child.pid and looks == 1 else read(about)
 
+        monkeypatch.setattr(procfs, "everything", everything)
         monkeypatch.setattr(marks, "environment_block", not_yet)
         written = execute(state)
         assert [record.ended for record in written if isinstance(record, r.JobEnded)] == ["in_grace"]
