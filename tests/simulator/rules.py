@@ -104,11 +104,12 @@ class Rules:
             if self.attempts.of(process) is None:
                 raise self.broken(f"P3: {who} sends signal {signum} to a stranger")
         if attempt is None and hit:  # the leader is gone
+            # What has wiped its environment, in a group with the number of a job of that second, passes for its own.
+            if not any(process.environment for process in hit):
+                return
             attempt = self.attempts.of(hit[0])
         if attempt is not None:
-            # What has wiped its environment, in a group with the number of a job of that second, passes for its own.
-            nameless = leader is None and all(process in self.attempts.untraceable for process in hit)
-            if who != "supervisor" and signum == signal.SIGKILL and not nameless:
+            if who != "supervisor" and signum == signal.SIGKILL:
                 self._check_kill(attempt)
             attempt.sent.append((self._hub.now, signum, who))
             self._reckon(attempt, signum)
