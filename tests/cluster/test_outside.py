@@ -250,15 +250,20 @@ def test_a_cancel_of_an_allocation_whose_supervisor_is_about_to_start(outside: O
     assert (head["state"], head["jobs_by_status"]["running"]) == ("canceled", 0)
 
 
-def test_a_cancel_before_slurm_knows_that_the_node_is_down_holds_for_the_requeued_job(
-    outside: Outside,
-) -> None:
-    cluster = outside.cluster
+def long_job_to_requeue(outside: Outside) -> tuple[str, str]:
+    """It is over at once when it runs again; returns the allocation's id and the node that it runs on."""
     outside.create(job("long", f"{HOLD} {say('ready $$')} [ -e second ] || exec sleep 1000; exit 0"))
     job_id = outside.submit("--requeue", hurried=True)
     outside.bench.said.expect(starting_with="ready")
     outside.wait_for("job_started")
-    first = cluster.job(job_id)["BatchHost"]
+    return job_id, outside.cluster.job(job_id)["BatchHost"]
+
+
+def test_a_cancel_before_slurm_knows_that_the_node_is_down_holds_for_the_requeued_job(
+    outside: Outside,
+) -> None:
+    cluster = outside.cluster
+    job_id, first = long_job_to_requeue(outside)
     (outside.bench.directory / "second").touch()
     cluster.crash(first)
     assert outside.json("cancel", "1")["asked"]
@@ -303,11 +308,7 @@ def test_a_supervisor_cut_off_by_a_node_failure_stops_when_the_requeued_one_take
 ) -> None:
     """slurmd alone dies: Slurm believes the node to be down, while everything on it runs on."""
     cluster = outside.cluster
-    outside.create(job("long", f"{HOLD} {say('ready $$')} [ -e second ] || exec sleep 1000; exit 0"))
-    job_id = outside.submit("--requeue", hurried=True)
-    outside.bench.said.expect(starting_with="ready")
-    outside.wait_for("job_started")
-    first = cluster.job(job_id)["BatchHost"]
+    job_id, first = long_job_to_requeue(outside)
     old = [x for x in cluster.leftovers(first) if "torc_supervise" in " ".join(x.cmdline())]
     assert old, "the supervisor and its keeper"
     slurmd = only_slurmd(cluster, first)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from support import waiting
+from support.mounts import mounted
 from support.supervised import HOLD, SLEEPS, Bench, child, job, say
 
 pytestmark = pytest.mark.process
@@ -56,17 +57,6 @@ def waits(text: str) -> str:
 
 
 # -- real ones ----------------------------------------------------------------------------------------------
-
-
-def mounted(mount: Path, *arguments: str) -> Iterator[Path]:
-    mount.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(["mount", *arguments, str(mount)], capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
-    try:
-        yield mount
-    finally:
-        subprocess.run(["umount", "-l", str(mount)], check=True)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import uuid
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,6 @@ import pytest
 from support import waiting
 from support.supervised import HOLD, SLEEPS, Bench, Supervisor, child, job, say, workflow_of
 from support.ways import WAYS, WIPED, escapes
-from torc_supervise.posix import cgroups
 
 pytestmark = pytest.mark.process
 
@@ -234,14 +232,6 @@ def test_p10_a_deaf_escapee_does_not_outlive_a_killed_supervisor(bench: Bench, w
 
 
 # -- with a cgroup for each job -----------------------------------------------------------------------------
-
-
-@pytest.fixture
-def needs_cgroups() -> None:
-    made = cgroups.make(uuid.uuid4().hex)
-    if made is None:
-        pytest.skip("no cgroup (v2) can be made here")
-    made.remove()
 
 
 def cgroup_of(supervisor: Supervisor) -> Path:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from support import waiting
+from support.mounts import mounted
 from support.supervised import HOLD, SLEEPS, Bench, child, job, say, workflow_of
 
 pytestmark = pytest.mark.process
@@ -337,17 +337,7 @@ def test_a_terminated_workflow_is_resumed(bench: Bench) -> None:
 
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    mount = tmp_path / "disk"
-    mount.mkdir()
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=256k", "torc-test", str(mount)], capture_output=True, text=True
-    )
-    if done.returncode:
-        pytest.skip(f"no tmpfs can be mounted here: {done.stderr.strip()}")
-    try:
-        yield mount
-    finally:
-        subprocess.run(["umount", "-l", str(mount)], check=True)
+    yield from mounted(tmp_path / "disk", "-t", "tmpfs", "-o", "size=256k", "torc-test")
 
 
 def fill(path: Path) -> None:

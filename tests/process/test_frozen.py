@@ -12,7 +12,6 @@ import pytest
 
 from support import waiting
 from support.supervised import Bench, child, job
-from torc_supervise.posix import cgroups
 
 pytestmark = [pytest.mark.process, pytest.mark.root]
 
@@ -78,14 +77,6 @@ def test_p12_a_job_that_sigkill_does_not_reach_is_recorded_and_left(
     assert waiting.state_of(pid) == "D", "it is still there"
     freezer.thaw()
     bench.held.wait()
-
-
-@pytest.fixture
-def needs_cgroups() -> None:
-    made = cgroups.make(uuid.uuid4().hex)
-    if made is None:
-        pytest.skip("no cgroup (v2) can be made here")
-    made.remove()
 
 
 @pytest.mark.usefixtures("needs_cgroups")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from support import waiting
 from support.supervised import whole_lines
 from support.waiting import wait_until
 from torc_supervise import look_up
@@ -137,6 +138,16 @@ class Started:
     def wait_for_out(self, text: str) -> str:
         """Read stdout until ``text`` appears."""
         return _read_until(text, self.process.stdout)
+
+    def kill_together(self, others: list[int]) -> None:
+        """SIGKILL to it and to these of its children, so that none can react to the end of another."""
+        family = [self.process.pid, *others]
+        for pid in family:
+            os.kill(pid, signal.SIGSTOP)
+        waiting.kill_all(family)
+        for pid in family:
+            waiting.wait_for_end(pid)
+        self.finish()
 
     def close(self) -> None:
         if self.process.poll() is None:

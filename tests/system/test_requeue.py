@@ -6,7 +6,6 @@ Slurm is played by the environment: the same job, started once more.
 from __future__ import annotations
 
 import os
-import signal
 from typing import Any
 
 import pytest
@@ -43,13 +42,7 @@ def files(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> WorkflowFiles:
     waiting.wait_until(
         lambda: any(e["event"] == "job_started" and e["job_id"] == 2 for e in cli.events()), "none"
     )
-    family = [started.process.pid, *waiting.children_of(started.process.pid)]
-    for pid in family:
-        os.kill(pid, signal.SIGSTOP)  # so that none can react to the end of another
-    waiting.kill_all(family)
-    for pid in family:
-        waiting.wait_for_end(pid)
-    started.finish()
+    started.kill_together(waiting.children_of(started.process.pid))
     (cli.directory / "again").touch()
     return layout.find(str(cli.directory / "torc_output"), 1)
 

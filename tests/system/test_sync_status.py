@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 
 import pytest
@@ -34,7 +33,7 @@ def kill_all_of_it(cli: Cli) -> None:
     started = cli.start("run", "w.yaml")
     pipe.wait_for("ready")
     waiting.wait_until(lambda: len(starts(cli)) == 1, "not recorded")
-    kill_together(started, waiting.children_of(started.process.pid))
+    started.kill_together(waiting.children_of(started.process.pid))
 
 
 def starts(cli: Cli) -> list[int]:
@@ -45,16 +44,6 @@ def helpers_of(started: Started) -> list[int]:
     """Children of the supervisor that are no jobs: they have its command line."""
     own = waiting.command_line(started.process.pid)
     return [pid for pid in waiting.children_of(started.process.pid) if waiting.command_line(pid) == own]
-
-
-def kill_together(started: Started, others: list[int]) -> None:
-    family = [started.process.pid, *others]
-    for pid in family:
-        os.kill(pid, signal.SIGSTOP)  # so that none can react to the end of another
-    waiting.kill_all(family)
-    for pid in family:
-        waiting.wait_for_end(pid)
-    started.finish()
 
 
 def test_jobs_of_a_supervisor_that_was_killed_with_its_keeper_are_lost(cli: Cli) -> None:
@@ -81,7 +70,7 @@ def test_jobs_that_outlived_their_supervisor_are_said_to_have_ended_as_they_did(
     for pipe in pipes:
         pipe.wait_for("ready")
     waiting.wait_until(lambda: len(starts(cli)) == 2, "not recorded")
-    kill_together(started, helpers_of(started))
+    started.kill_together(helpers_of(started))
     assert "2 jobs would be recorded as lost" in cli.run("sync-status", "1", "--dry-run").out
     done = cli.run("sync-status", "1")
     assert done.out.startswith("run 1, whose supervisor is gone, was ended\n2 jobs recorded as terminated:\n")
@@ -104,7 +93,7 @@ def test_a_run_that_was_ended_is_said_to_be_where_no_job_ran(cli: Cli, on_record
     started = cli.start("run", "w.yaml")
     waiting.wait_until((cli.directory / "torc_output" / "begun").exists, "the command has not begun")
     waiting.wait_until(lambda: any(e["event"] == "run_started" for e in cli.events()), "not recorded")
-    kill_together(started, helpers_of(started))
+    started.kill_together(helpers_of(started))
     if not on_record:  # as if they had been killed a moment earlier
         journal = cli.directory / "torc_output" / "workflows" / "1" / "events.jsonl"
         journal.write_bytes(journal.read_bytes().partition(b"\n")[0] + b"\n")
