@@ -15,11 +15,9 @@ import contextlib
 import errno
 import os
 from collections.abc import Callable
-from typing import Any
 
-import orjson
-from msgspec import Struct
-from msgspec.structs import asdict, replace
+from msgspec import DecodeError, Struct, json
+from msgspec.structs import replace
 
 from torc_supervise.errors import WorkflowBusy
 
@@ -58,6 +56,9 @@ class Owner(Struct, frozen=True):
         if self.slurm_job_id:
             where += f", Slurm job {self.slurm_job_id}"
         return f"'torc-supervise {self.command}' ({where}, since {self.started[:19].replace('T', ' ')} UTC)"
+
+
+_DECODER = json.Decoder(Owner)
 
 
 class Lock:
@@ -274,23 +275,16 @@ def _read_at_once(path: str) -> bytes | None:
 
 def _parse(text: bytes) -> Owner | None:
     try:
-        return _owner(orjson.loads(text))
-    except (orjson.JSONDecodeError, TypeError):
+        return _DECODER.decode(text)
+    except (DecodeError, UnicodeDecodeError, RecursionError):
         return None
-
-
-def _owner(data: Any) -> Owner:
-    if not isinstance(data, dict):
-        raise TypeError(data)
-    fields = {name: data[name] for name in Owner.__struct_fields__ if name in data}
-    return Owner(**fields | {"after": tuple(map(_owner, data.get("after", ())))})
 
 
 def _write_temporary(path: str, owner: Owner) -> str:
     temporary = f"{path}.{owner.host}.{owner.pid}.{os.urandom(4).hex()}"
     try:
         with open(temporary, "xb") as file:
-            file.write(orjson.dumps(asdict(owner), default=asdict))
+            file.write(json.encode(owner))
             file.flush()
             os.fsync(file.fileno())  # a power failure must not leave a lock that nobody can read
     except OSError:
