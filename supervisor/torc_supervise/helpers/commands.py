@@ -258,9 +258,7 @@ class _Left(_Waits):
         self._key: str = body["key"]
         named = [(name, body["environment"].get(name)) for name in (marks.NONCE, "TORC_OUTPUT_DIR")]
         self._run = {os.fsencode(f"{name}={value}") for name, value in named if value is not None}
-        self._numbers: dict[
-            Key, int | None
-        ] = {}  # of the command that a process belongs to, once that is known
+        self._numbers: dict[Key, int | None] = {}  # of the command that a process belongs to, if known
         self._last: int | None = None  # of the one that is to be ended
         self._sent: set[tuple[Key, int]] = set()
 

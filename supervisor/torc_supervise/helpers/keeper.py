@@ -80,7 +80,7 @@ class Keeper:
         self._seq = setup.seq
         self._setup = setup
         self._cancel: tuple[str, ...] | None = (
-            None  # queued allocations of a cancel that is not on record yet
+            None  # queued allocations of a cancel; None once it is on record
         )
         self._canceled_seq: int | None = None  # number of its record, until that is durable
         self._unsigned = False  # the lock could not be written, and that was said

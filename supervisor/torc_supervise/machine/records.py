@@ -74,7 +74,7 @@ class JobStarted(Struct, frozen=True, gc=False):
     nodes: tuple[str, ...] | None = (
         None  # of its job step; pid and pgid are those of the step's leader, on ``host``
     )
-    cgroup: str | None = None  # below the run's; the next attempt may get the same one
+    cgroup: str | None = None  # below the run's; another attempt may get it when this one's end is on record
 
 
 class JobSignaled(Struct, frozen=True, gc=False):

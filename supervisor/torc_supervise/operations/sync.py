@@ -94,9 +94,8 @@ def sync_status(output: str, workflow_id: int, say: Say, *, dry_run: bool = Fals
             )
             opened.write_snapshot()
             ended_run = opened.ended_run
-            if (
-                ended_run is not None
-            ):  # its jobs may still have run here, and more of them than were on record
+            # Its jobs may still have run here, and more of them than were on record.
+            if ended_run is not None:
                 lost = _lost_jobs(opened.state, verdict, {each.job_id: each.ended for each in opened.orphans})
     return Synced(workflow_id, over, tuple(seen.queued), tuple(seen.running), lost, in_use, ended_run)
 
