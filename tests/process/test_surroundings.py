@@ -74,6 +74,15 @@ def test_p1_a_supervisor_that_was_started_with_its_signals_blocked(bench: Bench)
     assert {r["status"] for r in supervisor.journal().results().values()} == {"completed", "terminated"}
 
 
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
+def test_p1_a_signal_that_comes_before_the_loop_is_not_lost(bench: Bench, signum: signal.Signals) -> None:
+    supervisor = bench.start(job("first", "touch started"), interrupt=signum)
+    assert supervisor.end(exit_code=75)["state"] == "terminated"
+    assert supervisor.journal().results() == {}
+    assert not (bench.directory / "started").exists()
+    assert "Traceback" not in supervisor.log.read_text()
+
+
 def test_p10_a_terminals_ctrl_backslash_reaches_all_of_us_and_the_keeper_ends_the_jobs(bench: Bench) -> None:
     """SIGQUIT to the whole process group of the supervisor: it dies, its helpers do not."""
     before = signal.signal(signal.SIGQUIT, signal.SIG_DFL)  # a shell's "&" has it ignored

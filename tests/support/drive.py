@@ -5,7 +5,7 @@ SETUP.json: ``{"output": DIR, "workflow": Workflow.to_dict() or null, "options":
 ``"hung_disk"``: path of a FIFO; as soon as it is there, every fsync waits until somebody opens it for writing.
 ``"sick_disk"``: a path; as long as a file is there, every fsync fails with the error that it names.
 ``"no_keepers"``: a path; as long as a file is there, every new keeper dies before it has done anything.
-``"flush_limit"``: see ``Bench.start``.
+``"flush_limit"``, ``"interrupt"``: see ``Bench.start``.
 ``"cgroups"``: whether jobs may get cgroups of their own.
 Without a workflow the newest one in DIR is opened again: run once more with ``resume``, else only opened, which
 records what a dead supervisor left.  The last line on stdout is the report, as JSON.
@@ -16,13 +16,14 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import sys
 from typing import Any
 
 from msgspec.structs import asdict
 
 from torc_supervise.errors import TorcError
-from torc_supervise.helpers import keeper
+from torc_supervise.helpers import keeper, link
 from torc_supervise.loop import Loop
 from torc_supervise.operations import opened as o
 from torc_supervise.operations import run as runs
@@ -76,6 +77,18 @@ def plant_in_disk(fifo: str, sick: str) -> None:
     os.fsync = fail
 
 
+def interrupt_after_fork(signum: int) -> None:
+    """A signal comes when there is a keeper, and no loop yet."""
+    fork = link.fork_helper
+
+    def interrupted(*arguments: Any) -> int:
+        pid = fork(*arguments)
+        signal.raise_signal(signum)
+        return pid
+
+    link.fork_helper = interrupted
+
+
 def main(path: str) -> int:
     with open(path, "rb") as file:
         setup = json.load(file)
@@ -85,6 +98,8 @@ def main(path: str) -> int:
         plant_in_disk(setup["hung_disk"], setup["sick_disk"])
     if setup["flush_limit"] is not None:
         runs.FLUSH_LIMIT = setup["flush_limit"]
+    if setup["interrupt"] is not None:
+        interrupt_after_fork(setup["interrupt"])
     if not setup["cgroups"]:
         cgroups.make = lambda nonce: None
     options = RunOptions(**setup["options"])

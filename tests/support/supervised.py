@@ -52,6 +52,7 @@ class Bench:
         before: str = "",
         cgroups: bool = False,
         flush_limit: float | None = None,
+        interrupt: int | None = None,
         **options: Any,
     ) -> Supervisor:
         """Run these jobs; without jobs and workflow, open what is in the output directory.
@@ -60,6 +61,7 @@ class Bench:
             cgroups: let each job have one where that is possible, as it is in earnest.
             before: what a batch script does before it execs the supervisor.
             flush_limit: seconds that it waits at the end for records to be written, if not a minute.
+            interrupt: number of a signal that reaches it when it has forked its keeper, and before its loop.
         """
         if jobs or workflow is not None:
             workflow = workflow_of(*jobs) if workflow is None else workflow
@@ -73,6 +75,7 @@ class Bench:
             "resume": resume,
             "cgroups": cgroups,
             "flush_limit": flush_limit,
+            "interrupt": interrupt,
             "fault": str(self.directory / "fault"),
             "hung_disk": str(self.directory / "hung_disk"),
             "sick_disk": str(self.directory / "sick_disk"),

@@ -32,7 +32,9 @@ from torc_supervise.workflow.model import Job, JobId
 class KeeperLink:
     """Invariant: every record with a number above ``confirmed`` is in ``_unconfirmed``, in order."""
 
-    def __init__(self, setup: KeeperSetup, last_seq: int, started: Callable[[int], None]) -> None:
+    def __init__(
+        self, setup: KeeperSetup, last_seq: int, started: Callable[[int], None], close: Iterable[int] = ()
+    ) -> None:
         self._setup = replace(setup, control=control.new_directory(), seq=last_seq)
         self._started = started  # told the pid of every new keeper, so that the reaper knows it
         self._seq = last_seq
@@ -49,7 +51,7 @@ class KeeperLink:
         self.pid = 0
         self.gone = False
         self.disowned = False  # somebody has taken the workflow over: no keeper writes for us any more
-        self.channel = self._fork(())
+        self.channel = self._fork(close)
 
     # -- saying ---------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ import copy
 import gc
 import os
 import time
+from collections.abc import Iterable
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -100,13 +101,20 @@ def run(opened: OpenWorkflow, options: RunOptions, machine: Machine, say: Say) -
     gc.freeze()  # what is loaded by now is never garbage: keep the collector, and copy-on-write, away from it
     its_lock = copy.copy(opened.lock)
     setup = KeeperSetup(opened.files, state, its_lock, wall, progress=options.progress)
-    with contextlib.closing(_hire_keeper(setup, opened.seq, real)) as keeper:
+    # Race: a signal comes while the keeper is being forked.  Python may raise its own Ctrl-C in a finalizer, which only
+    # prints it.  So signals are ours from before the first helper on, and wait for the loop's first turn: nothing up to
+    # there waits for anything.
+    # Test: test_surroundings.py::test_p1_a_signal_that_comes_before_the_loop_is_not_lost.
+    with (
+        Wakeup(continued=machine.allocation is not None) as wakeup,
+        contextlib.closing(_hire_keeper(setup, opened.seq, real, wakeup.fds())) as keeper,
+    ):
         # From here on it writes, also where an exception ends us: it alone knows when the workflow is free again.  And
         # removing a lock may wait for a file server, which is its business (P8).
         opened.lock.leave_to_keeper()
         sampler = None
         if machine.steps is None:  # what steps use is Slurm's to limit, on nodes that we do not see
-            sampler = _start_sampler(state.workflow, [keeper.channel.fileno()], real)
+            sampler = _start_sampler(state.workflow, [*wakeup.fds(), keeper.channel.fileno()], real)
         runs_here = runs_in(state.workflow, options.scheduler)
         scheduler = Scheduler(machine.capacity, state.workflow.jobs_sort_method, runs_here)
         nonce = opened.lock.owner.nonce  # whoever takes the lock over from us knows it (decisions/0023)
@@ -138,7 +146,6 @@ def run(opened: OpenWorkflow, options: RunOptions, machine: Machine, say: Say) -
             bash, opened.files, environment, open_files, machine.steps, nonce, adjust, of_jobs
         )
         with (
-            Wakeup(continued=machine.allocation is not None) as wakeup,
             contextlib.closing(
                 Loop(
                     supervision,
@@ -225,14 +232,14 @@ def errands(machine: Machine, options: RunOptions, now: float) -> list[Errand]:
     return [watch] if machine.steps is None else [watch, StepCheck(allocation.job_id)]
 
 
-def _hire_keeper(setup: KeeperSetup, last_seq: int, kernel: RealKernel) -> KeeperLink:
+def _hire_keeper(setup: KeeperSetup, last_seq: int, kernel: RealKernel, close: Iterable[int]) -> KeeperLink:
     """The first keeper.
 
     Raises:
         TorcError: the machine is too full for one more process.
     """
     try:
-        return KeeperLink(setup, last_seq, kernel.reaper.add_helper)
+        return KeeperLink(setup, last_seq, kernel.reaper.add_helper, close)
     except OSError as error:
         raise TorcError(
             f"no process can be started for the keeper: {error.strerror}",
