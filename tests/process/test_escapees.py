@@ -235,6 +235,8 @@ def test_p10_a_deaf_escapee_does_not_outlive_a_killed_supervisor(bench: Bench, w
 
 
 def cgroup_of(supervisor: Supervisor) -> Path:
+    """A job may begin before its keeper has written anything."""
+    waiting.wait_until(lambda: supervisor.journal().of("run_started"), "the run is not on record")
     return Path(supervisor.journal().of("run_started")[0]["cgroup"])
 
 
