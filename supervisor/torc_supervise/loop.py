@@ -359,6 +359,11 @@ class Loop:
 
     def _start(self, order: Start) -> None:
         job, supervision = order.job, self._supervision
+        if job.depends_on:
+            # Race: we are killed when it has started, and before the end of this turn.  The keeper finds it by its
+            # environment; that what it depends on has completed, it must have heard before (P9).
+            # Test: test_escapees.py::test_p3_a_job_does_not_get_the_cgroup_of_one_whose_end_is_not_on_record.
+            self.staff.flush()
         supervision.at(self._kernel.monotonic(), self._kernel.wall())
         try:
             pid, cgroup = self._launcher.launch(
