@@ -15,6 +15,7 @@ from torc_supervise.machine import records as r
 from torc_supervise.machine import triggers
 from torc_supervise.machine.allocations import Allocations
 from torc_supervise.machine.live import LiveAttempt, SupervisorInfo
+from torc_supervise.machine.results import Results
 from torc_supervise.machine.status import SETTLED, RunState, Status
 from torc_supervise.workflow.model import Job, JobId, Workflow
 
@@ -41,7 +42,7 @@ class WorkflowState:
         self.removed: dict[JobId, str] = {}  # names of jobs that are gone; their ids are not used again
         self.files_seen: dict[str, int] = {}  # name -> mtime in ns, as of the last look
         self.live: dict[JobId, LiveAttempt] = {}
-        self.results: dict[JobId, tuple[str, r.JobEnded]] = {}  # the latest result of each job, with its time
+        self.results = Results()
         self.warnings: list[tuple[str, r.Warned]] = []
         self.newly_canceled: tuple[JobId, ...] = ()  # by the last record
         self.allocations = Allocations()
@@ -120,13 +121,14 @@ class WorkflowState:
         self.attempt_run = [0] * size  # the run it belonged to
         self.unsettled = [0] * size
         self.poisoned = bytearray(size)  # 1: some dependency failed or was canceled
-        dependents: list[list[JobId]] = [[] for _ in range(size)]
+        dependents: dict[JobId, list[JobId]] = {}
         for job in workflow.jobs:
             self.jobs[job.job_id] = job
             for dependency in job.depends_on:
-                dependents[dependency].append(job.job_id)
-        empty: tuple[JobId, ...] = ()
-        self.dependents: list[tuple[JobId, ...]] = [tuple(d) if d else empty for d in dependents]
+                dependents.setdefault(dependency, []).append(job.job_id)
+        self.dependents: list[tuple[JobId, ...]] = [()] * size
+        for job_id, those in dependents.items():
+            self.dependents[job_id] = tuple(those)
         self.counts: dict[Status, int] = dict.fromkeys(Status, 0)
         self.counts[Status.UNINITIALIZED] = len(workflow.jobs)
 
@@ -216,7 +218,7 @@ class WorkflowState:
         self._recount()
         known = self.known_ids()
         self.removed |= {j: name for j, name in old_names.items() if j not in known}
-        self.results = {j: result for j, result in self.results.items() if j in known}
+        self.results.keep_only(known)
         return ()
 
     def _run_started(self, t: str, mono: float, record: r.RunStarted) -> tuple[JobId, ...]:

@@ -10,6 +10,7 @@ from msgspec.structs import astuple
 
 from torc_supervise.errors import JournalError
 from torc_supervise.machine.records import RECORD_TYPES, Record
+from torc_supervise.machine.sayable import sayable
 
 _FIELDS: dict[type[Record], tuple[str, ...]] = {cls: cls.__struct_fields__ for cls in RECORD_TYPES.values()}
 
@@ -41,21 +42,7 @@ def encode(seq: int, t: str, mono: float, record: Record) -> bytes:
     try:
         return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
     except orjson.JSONEncodeError:
-        # A path of a file system need not be UTF-8; Python holds such bytes as surrogates, which JSON cannot say.
-        return orjson.dumps(_sayable(line), option=orjson.OPT_APPEND_NEWLINE)
-
-
-def _sayable(value: Any) -> Any:
-    """The same with every string in valid UTF-8: a byte that is none becomes U+FFFD."""
-    match value:
-        case str():
-            return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        case dict():
-            return {_sayable(key): _sayable(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_sayable(item) for item in value]
-        case _:
-            return value
+        return orjson.dumps(sayable(line), option=orjson.OPT_APPEND_NEWLINE)
 
 
 def decode(line: bytes) -> tuple[int, str, float, Record | None]:
