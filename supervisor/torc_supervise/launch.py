@@ -12,17 +12,40 @@ from msgspec.structs import replace
 from torc_supervise.capacity import Placement
 from torc_supervise.environment import RunEnvironment
 from torc_supervise.machine.deadlines import WallTime
+from torc_supervise.machine.orders import Start
 from torc_supervise.machine.step_check import step_name
 from torc_supervise.posix import clock, namespaces
 from torc_supervise.posix.cgroups import JobCgroup, JobCgroups
 from torc_supervise.posix.kernel import Kernel
 from torc_supervise.posix.marks import NONCE
 from torc_supervise.posix.shell import command_line
+from torc_supervise.posix.spawn import SpawnFailedError, SpawnRefusedError
 from torc_supervise.slurm.hostlist import compress
 from torc_supervise.slurm.steps import LEADER_NAME, LEADER_VALUE, StepSetup, leader_command
 from torc_supervise.store.layout import WorkflowFiles
 from torc_supervise.store.view import stdio_paths
 from torc_supervise.workflow.model import Job, JobId
+
+
+class Launch(Struct, frozen=True):
+    """What is handed to the kernel."""
+
+    argv: tuple[str, ...]
+    environment: dict[str, str]
+    cgroup: JobCgroup | None = None
+
+
+class Started(Struct, frozen=True):
+    """What became of a start: ``came_to`` is the pid of the leader, or why there is none.
+
+    ``now``, ``t``: monotonic seconds and wall time just before.  ``cgroup``: the name of its own, if it has one.
+    """
+
+    job: Job
+    now: float
+    t: str
+    came_to: int | SpawnRefusedError | SpawnFailedError
+    cgroup: str | None = None
 
 
 class Launcher(Struct):
@@ -58,17 +81,35 @@ class Launcher(Struct):
         if self.cgroups is not None:
             self.cgroups.confirmed(seq)
 
-    def launch(
-        self, kernel: Kernel, job: Job, run_id: int, attempt_id: int, placement: Placement
-    ) -> tuple[int, str | None]:
-        """Start one attempt.  Opens no file: the job's shell does (P8).
+    def launch(self, kernel: Kernel, orders: list[Start], run_id: int, started: list[Started]) -> None:
+        """Start these attempts: what they need is made ready for all of them, and then they are spawned.
 
-        Returns:
-            the pid, and the name of its cgroup, if it has one.
+        Between two spawns the core is the jobs'.  Whatever is done there finds its caches cold, and takes three times
+        as long.
 
-        Raises:
-            SpawnRefusedError, SpawnFailedError: see ``posix.spawn``.
+        Args:
+            started: gets what became of each of them, as far as it came.
         """
+        ready = [
+            (order.job, self._prepare(order.job, run_id, order.attempt_id, order.placement))
+            for order in orders
+        ]
+        full: SpawnRefusedError | None = None
+        for job, launch in ready:
+            now, t, cgroup = kernel.monotonic(), kernel.wall(), launch.cgroup
+            try:
+                if full is not None:
+                    raise full  # nor is there room for the rest of the burst
+                pid = kernel.spawn(launch.argv, launch.environment, cgroup)
+                started.append(Started(job, now, t, pid, cgroup.name if cgroup is not None else None))
+            except (SpawnRefusedError, SpawnFailedError) as error:
+                full = error if isinstance(error, SpawnRefusedError) else None
+                if self.cgroups is not None:
+                    self.cgroups.not_started(job.job_id)
+                started.append(Started(job, now, t, error))
+
+    def _prepare(self, job: Job, run_id: int, attempt_id: int, placement: Placement) -> Launch:
+        """Everything that one attempt needs to be spawned.  Opens no file: the job's shell does (P8)."""
         command = f"{job.invocation_script} {job.command}" if job.invocation_script else job.command
         mode = job.stdio or self.environment.workflow.execution.stdio
         stdout, stderr = stdio_paths(self.files, mode, job.job_id, run_id, attempt_id)
@@ -76,13 +117,9 @@ class Launcher(Struct):
         environment[NONCE] = self.nonce
         if self.steps is None:
             cgroup = self.cgroups.take(job.job_id) if self.cgroups is not None else None
-            try:
-                argv = self._command_line(job, command, stdout, stderr, environment, cgroup)
-                return kernel.spawn(argv, environment, cgroup), cgroup.name if cgroup is not None else None
-            except Exception:
-                if self.cgroups is not None:
-                    self.cgroups.not_started(job.job_id)
-                raise
+            return Launch(
+                self._command_line(job, command, stdout, stderr, environment, cgroup), environment, cgroup
+            )
         task: dict[str, object] = {
             "bash": self.bash,
             "command": command,
@@ -103,7 +140,7 @@ class Launcher(Struct):
         )
         environment[LEADER_NAME] = LEADER_VALUE
         argv = leader_command(self.steps.python, srun, task, self.environment.base, environment, stderr)
-        return kernel.spawn(argv, environment), None
+        return Launch(argv, environment)
 
     def _command_line(
         self,

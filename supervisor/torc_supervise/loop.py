@@ -15,7 +15,7 @@ from collections.abc import Callable
 from torc_supervise.helpers.hearing import pass_on
 from torc_supervise.helpers.link import KeeperLink, SamplerLink
 from torc_supervise.helpers.staff import LOOK_LIMIT, Staff
-from torc_supervise.launch import Launcher
+from torc_supervise.launch import Launcher, Started
 from torc_supervise.machine import actions as a
 from torc_supervise.machine.phases import NEVER
 from torc_supervise.machine.records import JobEnded
@@ -268,14 +268,14 @@ class Loop:
 
     def _report(self, sweep: Sweep) -> None:
         supervision = self._supervision
-        draining = set(supervision.draining()) if sweep.members else set()
+        draining = list(filter(supervision.is_draining, sweep.members))
         for pgid, exit_ in sweep.exited:
             if pgid in supervision.groups:
                 supervision.on_leader_exited(pgid, exit_, len(sweep.members[pgid]), sweep.num_escaped(pgid))
             else:  # abandoned twice over; nobody's business any more
                 self._kernel.collect(pgid)
         for pgid in draining:
-            if pgid in sweep.members and pgid in supervision.groups:
+            if pgid in supervision.groups:
                 supervision.on_group_changed(pgid, len(sweep.members[pgid]))
         self._note_dead_helpers(sweep)
         for pid in sweep.strangers - self._watched.keys():
@@ -312,6 +312,7 @@ class Loop:
     def _obey(self) -> None:
         self._keeper.before_signals(SLURM_MAY_BE_AHEAD if self._signals_first else 0.0)
         while orders := self._supervision.take_orders():
+            starts = [order for order in orders if isinstance(order, Start)]
             for order in orders:
                 match order:
                     case Write(record=record, t=t, mono=mono):
@@ -320,8 +321,6 @@ class Loop:
                             self._launcher.ended(record.job_id, seq)
                     case Order(job_id=job_id, action=action):
                         self._perform(job_id, action)
-                    case Start():
-                        self._start(order)
                     case Say(text=text):
                         self._keeper.say(text)
                     case Do():
@@ -329,6 +328,8 @@ class Loop:
                     case NewEnd(wall=wall):
                         self._keeper.move_end(wall)
                         self._launcher.move_end(wall)
+            if starts:
+                self._start(starts)
 
     def _perform(self, job_id: JobId, action: a.SignalGroup | a.SignalLeader | a.Reap | a.Verify) -> None:
         match action:
@@ -350,32 +351,37 @@ class Loop:
         self._may_start_more = False
         for _ in range(STARTS_PER_TURN):
             if not self._supervision.start_next():
-                return
-            self._obey()
-            # At once, not at the end of the turn: if we are killed, the keeper ends only what it has heard of, or can
-            # find by its environment (P10).  That is cheap: a keeper that has much to do does not wake up for it.
-            self.staff.flush()
-        self._may_start_more = True
-
-    def _start(self, order: Start) -> None:
-        job, supervision = order.job, self._supervision
-        if job.depends_on:
-            # Race: we are killed when it has started, and before the end of this turn.  The keeper finds it by its
-            # environment; that what it depends on has completed, it must have heard before (P9).
-            # Test: test_escapees.py::test_p3_a_job_does_not_get_the_cgroup_of_one_whose_end_is_not_on_record.
-            self.staff.flush()
-        supervision.at(self._kernel.monotonic(), self._kernel.wall())
-        try:
-            pid, cgroup = self._launcher.launch(
-                self._kernel, job, supervision.state.run_id, order.attempt_id, order.placement
-            )
-        except SpawnRefusedError as error:
-            supervision.on_spawn_refused(job.job_id, error.errno)
-        except SpawnFailedError as error:
-            supervision.on_spawn_failed(job.job_id, error.errno, str(error))
+                break
         else:
-            supervision.on_spawned(job.job_id, pid, cgroup)
-            self.staff.watch(job, pid)
+            self._may_start_more = True
+        self._obey()
+
+    def _start(self, orders: list[Start]) -> None:
+        """Race: we are killed before the keeper hears of these.  It finds them by their environment (P10).  That what
+        they depend on has completed, which nobody else knows, it must have heard before they begin (P9).
+        Test: test_escapees.py::test_p3_a_job_does_not_get_the_cgroup_of_one_whose_end_is_not_on_record.
+        """
+        if any(order.job.depends_on for order in orders):
+            self.staff.flush()
+        started: list[Started] = []
+        try:
+            with self._wakeup.children_later():
+                self._launcher.launch(self._kernel, orders, self._supervision.state.run_id, started)
+        finally:
+            for each in started:
+                self._report_start(each)
+
+    def _report_start(self, started: Started) -> None:
+        job, supervision = started.job, self._supervision
+        supervision.at(started.now, started.t)
+        match started.came_to:
+            case SpawnRefusedError(errno=errno):
+                supervision.on_spawn_refused(job.job_id, errno)
+            case SpawnFailedError(errno=errno) as error:
+                supervision.on_spawn_failed(job.job_id, errno, str(error))
+            case pid:
+                supervision.on_spawned(job.job_id, pid, started.cgroup)
+                self.staff.watch(job, pid)
 
     def _replace_helpers(self) -> None:
         self.staff.replace_if_due(self._kernel.monotonic(), self._supervision.state, self.fds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import selectors
@@ -25,6 +26,7 @@ from torc_supervise.helpers.staff import SAMPLERS_IN_A_ROW
 from torc_supervise.launch import Launcher
 from torc_supervise.loop import TERM_FOLLOWS_WITHIN, Loop
 from torc_supervise.machine import records as r
+from torc_supervise.machine.backoff import FIRST_PAUSE
 from torc_supervise.machine.deadlines import WallTime
 from torc_supervise.machine.errands import Answer, Desk, Errand
 from torc_supervise.machine.phases import NEVER
@@ -258,6 +260,22 @@ class FullKernel(FakeKernel):
         if self.refusals:
             self.refusals -= 1
             raise NotNowError
+
+
+def test_p11_where_there_is_no_room_for_one_job_the_rest_of_its_burst_is_not_tried(
+    bare: Callable[..., Bare],
+) -> None:
+    fake = FakeKernel()
+    it = bare(workflow_of(*(job(f"job{n}", "true") for n in range(5))), fake)
+    play(it, fake)
+    fake.spawn_errors = [None, errno.EAGAIN, None]
+    it.loop.turn()
+    assert (len(fake.processes), fake.spawn_errors) == (1, [None])
+    began = fake.monotonic()
+    while len(fake.processes) < 5:
+        it.loop.turn()
+    assert fake.monotonic() - began == pytest.approx(FIRST_PAUSE), "it was one refusal, not four"
+    assert [warning.code for _, warning in it.opened.state.warnings] == ["machine_full"]
 
 
 def test_p11_an_exit_that_cannot_be_looked_at_now_is_seen_soon(bare: Callable[..., Bare]) -> None:

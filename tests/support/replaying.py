@@ -347,7 +347,7 @@ class World:
             if leader.ends_at <= self.now and group.reported_exit is None:
                 group.reported_exit, group.reported_members = leader.exit, members
                 self._call(self.supervision.on_leader_exited, pgid, leader.exit, members)
-            elif group.reported_exit is not None and pgid in set(self.supervision.draining()):
+            elif group.reported_exit is not None and self.supervision.is_draining(pgid):
                 group.reported_members = members
                 self._call(self.supervision.on_group_changed, pgid, members)
 

@@ -41,7 +41,12 @@ class Pace:
         self._paid_until = max(self._paid_until, now) + self._interval
 
     def refused(self, now: float, errno: int) -> str | None:
-        """The machine is full.  Returns what to say of it, None where that was said already."""
+        """The machine is full.  Returns what to say of it, None where that was said already.
+
+        The rest of a burst, refused at the same time, says the same thing once more.
+        """
+        if now < self._full.until:
+            return None
         pause = self._full.failed(now)
         if self._full.failures not in (1, 5, 20):
             return None

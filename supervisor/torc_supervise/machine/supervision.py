@@ -64,7 +64,7 @@ class Supervision:
         self.write, self.say, self.warn = self._books.write, self._books.say, self._books.warn
         self._errands = Errands(errands)
         self._table = ProcessTable()
-        self._phases, self.draining = self._table.phases, self._table.draining
+        self._phases, self.is_draining = self._table.phases, self._table.is_draining
         self.groups = self._table.groups  # pgid -> job of all groups that may still have members
         self._placed: dict[JobId, Placement] = {}
         self._pace = pace or Pace()

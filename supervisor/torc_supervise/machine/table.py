@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from torc_supervise.machine import phases as p
 from torc_supervise.machine.timers import Timers
 from torc_supervise.workflow.model import JobId
@@ -25,12 +23,13 @@ class ProcessTable:
         """Attempts that somebody waits for."""
         return len(self.phases) - self._abandoned
 
-    def draining(self) -> Iterator[int]:
-        """Groups that may have members without their leader; of an abandoned one nobody knows."""
-        for pgid, job_id in self.groups.items():
-            phase = self.phases[job_id]
-            if p.leader_gone(phase) or isinstance(phase, p.Abandoned):
-                yield pgid
+    def is_draining(self, pgid: int) -> bool:
+        """Whether this group may have members without their leader; of an abandoned one nobody knows."""
+        job_id = self.groups.get(pgid)
+        if job_id is None:
+            return False
+        phase = self.phases[job_id]
+        return p.leader_gone(phase) or isinstance(phase, p.Abandoned)
 
     def replace(self, job_id: JobId, before: p.Phase, after: p.Phase) -> None:
         """A step was taken."""
