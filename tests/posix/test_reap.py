@@ -16,7 +16,8 @@ from support import waiting
 from support.fake_kernel import FakeKernel, ignore
 from support.labs import RealLab
 from torc_supervise.exitstatus import Exited
-from torc_supervise.posix import descriptors, procfs
+from torc_supervise.posix import descriptors, procfs, reap
+from torc_supervise.posix.cgroups import JobCgroup
 from torc_supervise.posix.escaped import end_escaped
 from torc_supervise.posix.kernel import RealKernel
 from torc_supervise.posix.reap import NotNowError, Reaper, Sweep
@@ -180,3 +181,25 @@ def test_an_interrupt_ends_the_grace_of_what_has_escaped() -> None:
     assert end_escaped(fake, signal.SIGTERM, 100.0, interrupted) == 1
     assert away not in fake.processes
     assert waits[0] == fake.monotonic() + 100.0, "no time has passed"
+
+
+class _Inhabited(JobCgroup):
+    """A cgroup in which there is always somebody."""
+
+    def processes(self) -> list[int]:
+        return [os.getppid()]
+
+
+@pytest.mark.parametrize("adopts", [True, False])
+def test_p4_where_orphans_do_not_come_to_us_the_jobs_cgroup_says_who_is_left(
+    lab: RealLab, monkeypatch: pytest.MonkeyPatch, adopts: bool
+) -> None:
+    monkeypatch.setattr(reap, "is_subreaper", lambda: adopts)
+    reaper = Reaper()
+    leader = lab.start()
+    reaper.add(leader, cgroup=_Inhabited("1", "/nowhere/1", "/1"))
+    lab.exit(leader)
+    found = reaper.sweep()
+    assert found.members == {leader: [] if adopts else [os.getppid()]}
+    assert found.strangers == set(found.members[leader])
+    lab.kernel.collect(leader)

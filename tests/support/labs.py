@@ -56,8 +56,8 @@ class Lab(Protocol):
 
 class RealLab:
     def __init__(self, directory: Path) -> None:
-        self.kernel: Kernel = RealKernel()
         assert become_subreaper() is None
+        self.kernel: Kernel = RealKernel()
         self._directory = directory
         self._said = Fifo(directory / "said")
         self._started: set[int] = set()

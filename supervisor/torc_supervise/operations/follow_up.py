@@ -13,6 +13,7 @@ from torc_supervise.machine.unneeded import Unneeded
 from torc_supervise.operations.surroundings import RunOptions
 from torc_supervise.posix.marks import NONCE
 from torc_supervise.store.layout import WorkflowFiles
+from torc_supervise.workflow.actions import actions_of
 from torc_supervise.workflow.schedulers import runs_in
 
 
@@ -34,15 +35,17 @@ def follow_up(
         end_epoch: when everything is killed at the latest, seconds since 1970.
         nonce: of this run, for TORC_RUN_NONCE.
     """
+    has_actions = bool(actions_of(state.workflow))
     place = command_place(state, files, open_files, end_epoch, nonce)
     batch = BatchPlace(files.output, state.workflow_id, options.max_parallel_jobs)
     if slurm_job_id is None:
         # One that was submitted before may wait in the queue for what this run does.
         queued = [Unneeded(NextAllocation(batch, "", None))] if state.allocations.queued else []
-        return [Actions(place), *queued]
+        return [*([Actions(place)] if has_actions else []), *queued]
     allocations = NextAllocation(batch, slurm_job_id, options.scheduler, options.auto_resubmit)
     chain = Chain(allocations, options.warning, runs_in(state.workflow, options.scheduler))
-    return [Actions(place, allocations), chain, allocations, Unneeded(allocations)]
+    actions = [Actions(place, allocations)] if has_actions else []
+    return [*actions, chain, allocations, Unneeded(allocations)]
 
 
 def command_place(

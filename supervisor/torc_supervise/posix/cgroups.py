@@ -98,7 +98,7 @@ class JobCgroup(Struct, frozen=True):
 
     def _events(self) -> bytes:
         try:
-            return procfs.contents(f"{self.directory}/cgroup.events")
+            return procfs.line(f"{self.directory}/cgroup.events")
         except OSError:
             return b""
 

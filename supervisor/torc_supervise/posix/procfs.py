@@ -53,14 +53,27 @@ def contents(path: str) -> bytes:
         os.close(descriptor)
 
 
+def line(path: str) -> bytes:
+    """What a file of the kernel says that is shorter than a page and made in one piece: it is read in one go.
+
+    Raises:
+        OSError: as open(2) and read(2) say.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, _READ_AT_A_TIME)
+    finally:
+        os.close(descriptor)
+
+
 def stat(pid: int) -> ProcessStat | None:
     """None where there is no such process (any more)."""
     try:
-        line = contents(f"/proc/{pid}/stat")
+        text = line(f"/proc/{pid}/stat")
     except (FileNotFoundError, ProcessLookupError):
         return None
     # The name in parentheses may hold anything, parentheses included: cut at the last one.
-    fields = line[line.rindex(b")") + 2 :].split()
+    fields = text[text.rindex(b")") + 2 :].split()
     state, ppid, pgid, sid = fields[0].decode(), int(fields[1]), int(fields[2]), int(fields[3])
     environment_end = int(fields[48]) if len(fields) > 48 else 0
     return ProcessStat(pid, state, ppid, pgid, sid, int(fields[19]), int(fields[17]), environment_end)

@@ -28,6 +28,7 @@ from torc_supervise.posix.lineage import Lineage, UnknownYetError
 from torc_supervise.posix.marks import Mark
 from torc_supervise.posix.procfs import ProcessStat
 from torc_supervise.posix.spawn import MACHINE_FULL
+from torc_supervise.posix.subreaper import is_subreaper
 from torc_supervise.posix.wakeup import TERMINATION_SIGNALS
 
 LOOK_AGAIN_AFTER = 0.05
@@ -90,6 +91,7 @@ class Reaper:
         self._before_us = _started(self._not_ours)  # they and their descendants: pid -> start in clock ticks
         self._session = os.getsid(0)
         self._cgroups: dict[int, JobCgroup] = {}  # leader -> where its processes are
+        self._subreaper = is_subreaper()
         self._lineage = Lineage(strangers=bool(self._before_us))
 
     def add(
@@ -215,11 +217,12 @@ class Reaper:
                         found.strangers.add(about.pid)
                     if about.pgid != owner:
                         found.escaped.setdefault(owner, []).append(about.pid)
-            for leader in [pgid for pgid, members in found.members.items() if not members]:
-                self._look_into_cgroup(found, leader)
+            if not self._subreaper:
+                for leader in [pgid for pgid, members in found.members.items() if not members]:
+                    self._look_into_cgroup(found, leader)
 
     def _look_into_cgroup(self, found: Sweep, leader: int) -> None:
-        """Of a job that seems to be empty: where we are no subreaper, its orphans do not come to us."""
+        """Of a job that seems to be empty: its orphans have not come to us."""
         cgroup = self._cgroups.get(leader)
         for pid in cgroup.processes() if cgroup is not None else ():
             about = procfs.stat(pid)

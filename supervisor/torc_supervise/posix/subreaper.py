@@ -8,6 +8,7 @@ import signal
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
+PR_GET_CHILD_SUBREAPER = 37
 
 
 def become_subreaper() -> str | None:
@@ -21,6 +22,12 @@ def become_subreaper() -> str | None:
     return _prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
+def is_subreaper() -> bool:
+    """Whether orphans among our descendants are known to become our children."""
+    answer = ctypes.c_int(0)
+    return _prctl(PR_GET_CHILD_SUBREAPER, ctypes.byref(answer)) is None and answer.value != 0
+
+
 def die_with_parent() -> None:
     """SIGKILL when our parent ends, in whatever way, also where we are stopped and would never see it.
 
@@ -32,7 +39,7 @@ def die_with_parent() -> None:
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _prctl(option: int, value: int) -> str | None:
+def _prctl(option: int, value: object) -> str | None:
     try:
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.prctl(option, value, 0, 0, 0) == 0:
