@@ -136,7 +136,7 @@ def locked(files: WorkflowFiles) -> Lock:
 
 
 def unconfirmed(files: WorkflowFiles, lock: Lock, *numbers: int) -> Unconfirmed:
-    return Unconfirmed(files, lock, [line(number) for number in numbers], lambda: b"{}\n")
+    return Unconfirmed(files, lock, [line(number) for number in numbers], lambda: [b"{}\n"])
 
 
 def numbers(files: WorkflowFiles) -> list[int]:

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from simulator.machine import Machine
+from support.fingerprints import fingerprint
 from torc_supervise.errors import JournalError
 from torc_supervise.machine import records as r
 from torc_supervise.machine.state import WorkflowState
@@ -87,7 +88,7 @@ def check_run_is_over(machine: Machine, state: WorkflowState, records: list[r.Re
 
 def check_live_state(machine: Machine, live: WorkflowState, read: WorkflowState) -> None:
     """The supervisor has left, and everything was confirmed."""
-    if live.fingerprint() != read.fingerprint():
+    if fingerprint(live) != fingerprint(read):
         raise machine.rules.broken("the live state is not what its journal comes to")
 
 

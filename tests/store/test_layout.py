@@ -70,9 +70,9 @@ def test_an_output_directory_that_cannot_be_made_is_a_users_error(tmp_path: Path
 
 def test_the_snapshot_is_replaced_whole(tmp_path: Path) -> None:
     files = layout.claim_new(str(tmp_path))
-    snapshot.replace(files, b"old")
+    snapshot.replace(files, [b"old"])
     with open(files.snapshot, "rb") as reader:
-        snapshot.replace(files, b"a new and longer one")
+        snapshot.replace(files, [b"a new and longer one"])
         assert reader.read() == b"old", "whoever reads goes on reading the old one"
     assert Path(files.snapshot).read_bytes() == b"a new and longer one"
     assert sorted(os.listdir(files.directory)) == ["status.json"]
@@ -82,12 +82,12 @@ def test_a_snapshot_that_cannot_be_written_leaves_the_old_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = layout.claim_new(str(tmp_path))
-    snapshot.replace(files, b"old")
+    snapshot.replace(files, [b"old"])
 
     def full(_: int) -> None:
         raise OSError(28, "no space left on device")
 
     monkeypatch.setattr("torc_supervise.store.snapshot.os.fsync", full)
     with pytest.raises(OSError, match="no space"):
-        snapshot.replace(files, b"new")
+        snapshot.replace(files, [b"new"])
     assert Path(files.snapshot).read_bytes() == b"old"

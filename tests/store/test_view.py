@@ -18,7 +18,7 @@ FILES = WorkflowFiles("/out", 1)
 
 
 def document(state: WorkflowState) -> dict[str, Any]:
-    data = view.status_document(state, FILES, view.supervisor_fields(state, alive=True))
+    data = b"".join(view.status_document(state, FILES, view.supervisor_fields(state, alive=True)))
     parsed: dict[str, Any] = orjson.loads(data)
     return parsed
 
@@ -75,13 +75,26 @@ def test_job_rows_say_what_is_known(world: World) -> None:
 
 
 def test_the_head_is_the_first_line(world: World) -> None:
-    data = view.status_document(world.state, FILES, None)
+    data = b"".join(view.status_document(world.state, FILES, None))
     head = snapshot.head_of(data.splitlines(keepends=True)[0])
     assert head["workflow_id"] == 1
     assert "jobs" not in head
     whole = orjson.loads(data)
     assert {key: whole[key] for key in head} == head
     assert snapshot.head_of(orjson.dumps(head)) == head, "also without a jobs part"
+
+
+def test_the_document_says_how_things_were_when_it_was_asked_for() -> None:
+    """It is written to a disk that may take long, while the keeper goes on."""
+    jobs = [job(n) for n in range(1, 2 * view.ROWS_AT_A_TIME)]
+    world = World(*jobs, programs={1: Program(NEVER)}).until(5.0)
+    expected = document(world.state)
+    pieces = view.status_document(world.state, FILES, None)
+    head = next(pieces)
+    world.signal(SIGTERM)
+    world.finish()
+    assert document(world.state)["jobs"] != expected["jobs"]
+    assert orjson.loads(head + b"".join(pieces))["jobs"] == expected["jobs"]
 
 
 def test_an_empty_workflow_makes_a_valid_document() -> None:
@@ -99,7 +112,7 @@ def test_names_that_need_escaping_stay_json() -> None:
     name = 'he said "jobs":[\n\u2028 ]}'
     found = document(World(job(1, name)).state)
     assert found["jobs"][0]["name"] == name
-    data = view.status_document(World(job(1, name)).state, FILES, None)
+    data = b"".join(view.status_document(World(job(1, name)).state, FILES, None))
     assert snapshot.head_of(data.splitlines(keepends=True)[0])["first_jobs"][0]["name"] == name
 
 

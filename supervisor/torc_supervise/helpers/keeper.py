@@ -14,7 +14,7 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import orjson
 from msgspec import Struct
@@ -302,7 +302,7 @@ class Keeper:
             case {"ask": "status", "jobs": False}:
                 return _json_line(self._head())
             case {"ask": "status"}:
-                return self._document()
+                return b"".join(self._document())
             case {"ask": "cancel", "allocations": [*allocations]}:
                 self._pass_on_cancel(allocations)
                 return _json_line({"canceled": True})
@@ -322,7 +322,7 @@ class Keeper:
         with self._guard:
             return view.status_head(self._state, self._files, self._supervisor())
 
-    def _document(self) -> bytes:
+    def _document(self) -> Iterator[bytes]:
         with self._guard:
             return view.status_document(self._state, self._files, self._supervisor())
 

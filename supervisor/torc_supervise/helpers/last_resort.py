@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from msgspec import Struct
 
@@ -70,7 +70,7 @@ class Unconfirmed(Struct, frozen=True):
     files: WorkflowFiles
     lock: Lock
     lines: Sequence[tuple[int, bytes]]
-    document: Callable[[], bytes]
+    document: Callable[[], Iterable[bytes]]
 
 
 class LastResort:

@@ -10,7 +10,7 @@ import contextlib
 import errno
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from torc_supervise.errors import JournalError
 from torc_supervise.store import snapshot
@@ -42,7 +42,7 @@ class Writer:
         files: WorkflowFiles,
         on_durable: Callable[[int], None],
         on_trouble: Callable[[str, str], None],
-        snapshot_of: Callable[[], bytes],
+        snapshot_of: Callable[[], Iterable[bytes]],
         clock: Callable[[], float],
         last_seq: int = 0,
         snapshot_interval: float = 1.0,

@@ -60,6 +60,11 @@ class Results(MutableMapping[JobId, tuple[str, JobEnded]]):
     def __len__(self) -> int:
         return self._count
 
+    def copy(self) -> Results:
+        other = Results()
+        other._packed, other._count = self._packed.copy(), self._count
+        return other
+
     def keep_only(self, job_ids: Collection[JobId]) -> None:
         """Forget those of all other jobs."""
         for job_id in [job_id for job_id in self if job_id not in job_ids]:

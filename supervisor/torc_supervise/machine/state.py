@@ -6,6 +6,7 @@ amount of work per record, plus one step per edge of the dependency graph over a
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -95,6 +96,12 @@ class WorkflowState:
         if counts[Status.READY] or counts[Status.RUNNING]:
             return RunState.READY if self.supervisor is None else RunState.TERMINATED
         return RunState.FAILED
+
+    def still(self) -> WorkflowState:
+        """What is known of the jobs now, for a reader that takes its time; only to be read."""
+        still = copy.copy(self)
+        still.status, still.live, still.results = self.status.copy(), self.live.copy(), self.results.copy()
+        return still
 
     # -- changing -----------------------------------------------------------------------------------------
 
@@ -358,22 +365,6 @@ class WorkflowState:
             assert self.unsettled[job.job_id] == unsettled, f"unsettled[{job.name}]"
             if self.status[job.job_id] in ((Status.READY,) if adopted else (Status.READY, Status.RUNNING)):
                 assert unsettled == 0, f"{job.name} is {self.status[job.job_id]} too early"
-
-    def fingerprint(self) -> dict[str, Any]:
-        """Everything that matters, as plain data: two states with equal fingerprints are the same."""
-        return {
-            "run_id": self.run_id,
-            "state": self.state,
-            "canceled": self.canceled,
-            "status": {j.name: self.status[j.job_id] for j in self.workflow.jobs},
-            "attempt": {j.name: self.attempt[j.job_id] for j in self.workflow.jobs},
-            "removed": dict(self.removed),
-            "live": dict(self.live),
-            "results": dict(self.results),
-            "files_seen": dict(self.files_seen),
-            "warnings": list(self.warnings),
-            "actions_taken": dict(self.actions_taken),
-        }
 
 
 _WARNINGS_KEPT = 20

@@ -231,7 +231,7 @@ def _from_journal(files: WorkflowFiles, *, with_jobs: bool) -> Document:
             Identity(owner.host, owner.boot_id, owner.pid, owner.start_ticks, owner.pid_namespace)
         )
     )
-    text = view.status_document(state, files, view.supervisor_fields(state, alive=alive))
+    text = b"".join(view.status_document(state, files, view.supervisor_fields(state, alive=alive)))
     as_of = os.stat(files.journal).st_mtime
     # If its supervisor died without a word: whoever runs or reinitializes it next records what was lost.
     changes = {"state": "terminated"} if state.run_is_open and not alive else {}

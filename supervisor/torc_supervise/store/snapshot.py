@@ -9,11 +9,12 @@ from torc_supervise.store.layout import WorkflowFiles
 
 TYPE_CHECKING = False  # typing takes a tenth of the time that status may take
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
 
-def replace(files: WorkflowFiles, document: bytes) -> None:
-    """Make ``document`` the snapshot.  A reader sees the old one or the new one, never a part.
+def replace(files: WorkflowFiles, document: Iterable[bytes]) -> None:
+    """Make ``document``, which comes in pieces, the snapshot.  A reader sees the old one or the new one, never a part.
 
     Raises:
         OSError: the old one stays.
@@ -21,7 +22,7 @@ def replace(files: WorkflowFiles, document: bytes) -> None:
     temporary = f"{files.snapshot}.new"
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     with open(os.open(temporary, flags, 0o644), "wb") as file:
-        file.write(document)
+        file.writelines(document)
         file.flush()
         os.fsync(file.fileno())
     os.rename(temporary, files.snapshot)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -68,18 +68,25 @@ def _shown(allocations: Allocations) -> list[Allocation]:
     return [found for number, found in enumerate(known) if number >= over or found.state in _OPEN]
 
 
-def status_document(state: WorkflowState, files: WorkflowFiles, supervisor: dict[str, Any] | None) -> bytes:
-    """The whole status document as JSON: its head on the first line, then one line per job.
+def status_document(
+    state: WorkflowState, files: WorkflowFiles, supervisor: dict[str, Any] | None
+) -> Iterator[bytes]:
+    """The whole status document as JSON, piece by piece: its head on the first line, then one line per job.
 
-    A reader that only wants the head reads one line; see :func:`torc_supervise.store.snapshot.head_of`.
+    It says how things are now, however long the caller takes: of 100,000 jobs it has 48 MB.  A reader that only wants
+    the head reads one line; see :func:`torc_supervise.store.snapshot.head_of`.
     """
     head = orjson.dumps(status_head(state, files, supervisor))
+    return _pieces(head, state.still(), files)
+
+
+def _pieces(head: bytes, state: WorkflowState, files: WorkflowFiles) -> Iterator[bytes]:
+    yield head[:-1] + b',"jobs":[\n'
     jobs = state.workflow.jobs
-    parts = [
-        _rows(state, files, jobs[first : first + ROWS_AT_A_TIME])
-        for first in range(0, len(jobs), ROWS_AT_A_TIME)
-    ]
-    return b"".join([head[:-1], b',"jobs":[\n', b",\n".join(parts), b"\n]}\n"])
+    for first in range(0, len(jobs), ROWS_AT_A_TIME):
+        rows = _rows(state, files, jobs[first : first + ROWS_AT_A_TIME])
+        yield b",\n" + rows if first else rows
+    yield b"\n]}\n"
 
 
 def _rows(state: WorkflowState, files: WorkflowFiles, jobs: Sequence[Job]) -> bytes:
@@ -91,7 +98,7 @@ def _rows(state: WorkflowState, files: WorkflowFiles, jobs: Sequence[Job]) -> by
     return rows[1:-1].replace(b'},{"job_id":', b'},\n{"job_id":')
 
 
-def last_document(state: WorkflowState, files: WorkflowFiles) -> bytes:
+def last_document(state: WorkflowState, files: WorkflowFiles) -> Iterator[bytes]:
     """The status document of a workflow that nobody runs any more."""
     return status_document(state, files, supervisor_fields(state, alive=False))
 
