@@ -10,7 +10,7 @@ import errno
 import os
 import posixpath
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from types import SimpleNamespace, TracebackType
 
@@ -236,6 +236,10 @@ class File:
         view = memoryview(data)
         while view:
             view = view[self._disk.write(self._descriptor, view) :]
+
+    def writelines(self, pieces: Iterable[bytes]) -> None:
+        for piece in pieces:
+            self.write(piece)
 
     def flush(self) -> None:
         """Nothing is buffered."""
