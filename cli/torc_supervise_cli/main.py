@@ -60,12 +60,27 @@ def _dispatch(arguments: list[str]) -> int:
 
             return show_status(**given)
         case "run", given:
+            _import_msgspec()
             from torc_supervise_cli.running import RunRequest, run_workflow
 
             return run_workflow(RunRequest(**given))
     from torc_supervise_cli.app import run_app
 
     return run_app(arguments)
+
+
+def _import_msgspec() -> None:
+    """Without typing_extensions, which it asks, where it is installed, for what typing itself has since Python 3.11.
+
+    Its import, and that of inspect, would be a tenth of the start of a run.
+    """
+    name = "typing_extensions"
+    hidden = sys.modules.setdefault(name, None) is None  # type: ignore[arg-type]
+    try:
+        import msgspec  # noqa: F401
+    finally:
+        if hidden:
+            del sys.modules[name]
 
 
 def _explain(error: Exception) -> int:

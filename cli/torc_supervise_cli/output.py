@@ -40,9 +40,9 @@ def say(text: str) -> None:
 
 def print_json(document: Any) -> None:
     """One JSON document on stdout."""
-    import orjson
+    from msgspec import json
 
-    write_bytes(orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS))
+    write_bytes(json.encode(document) + b"\n")
 
 
 def write_bytes(data: bytes) -> None:

@@ -34,7 +34,7 @@ BUDGETS = {
         510, "bytes in the journal", "see what the records of a job hold: store/records.py"
     ),
     "modules_of_status": Budget(72, "modules that `status` loads", _IMPORTS),
-    "modules_of_run": Budget(330, "modules that `run` loads, helpers included", _IMPORTS),
+    "modules_of_run": Budget(305, "modules that `run` loads, helpers included", _IMPORTS),
     "parent_calls_per_job": Budget(35, "system calls of the parent", _STRACE, traced=True),
     "keeper_calls_per_job": Budget(12, "system calls of the keeper", _STRACE, traced=True),
     "shell_calls_per_job": Budget(

@@ -6,14 +6,13 @@ import signal
 from collections import Counter
 from typing import Any
 
-import orjson
-
 from simulator.machine import Machine
 from support.fingerprints import fingerprint
 from torc_supervise.errors import JournalError
 from torc_supervise.machine import records as r
 from torc_supervise.machine.state import WorkflowState
 from torc_supervise.store import journal
+from torc_supervise.store.jsontext import loads
 from torc_supervise.store.records import decode
 
 
@@ -103,5 +102,5 @@ def check_signals_heard(machine: Machine) -> None:
 def timeless(data: bytes) -> list[dict[str, Any]]:
     """The records of a journal without what the wall clock says."""
     by_the_wall_clock = ("t", "start_time", "end_time", "checkpoint_saved", "outputs_seen")
-    records = [orjson.loads(line) for line in data.splitlines()]
+    records = [loads(line) for line in data.splitlines()]
     return [{k: v for k, v in record.items() if k not in by_the_wall_clock} for record in records]

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-import orjson
 import pytest
-from msgspec.structs import asdict, replace
+from msgspec.structs import replace
 
 from torc_supervise.errors import WorkflowBusy
 from torc_supervise.store import lock as module
+from torc_supervise.store.jsontext import dumps
 from torc_supervise.store.lock import Lock, Owner, acquire, read_owner
 
 DEAD = Owner("node1", 11, 111, "boot", "2026-01-01T00:00:00.000000Z", "run", slurm_job_id="4711")
@@ -299,7 +299,7 @@ def test_only_one_of_many_takes_a_free_lock(path: str, attempt: int) -> None:
 def _write_as(path: str, owner: Owner) -> None:
     """Replace a lock by one of another owner with the same nonce."""
     temporary = f"{path}.{os.getpid()}"
-    Path(temporary).write_bytes(orjson.dumps(asdict(owner), default=asdict))
+    Path(temporary).write_bytes(dumps(owner))
     os.rename(temporary, path)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
 import pytest
 
 from support.replaying import NEVER, SIGTERM, ExecutionConfig, Program, World, job
@@ -12,6 +11,7 @@ from torc_supervise.machine import records as r
 from torc_supervise.machine.state import WorkflowState
 from torc_supervise.machine.status import Status
 from torc_supervise.store import snapshot, view
+from torc_supervise.store.jsontext import dumps, loads
 from torc_supervise.store.layout import WorkflowFiles
 
 FILES = WorkflowFiles("/out", 1)
@@ -19,7 +19,7 @@ FILES = WorkflowFiles("/out", 1)
 
 def document(state: WorkflowState) -> dict[str, Any]:
     data = b"".join(view.status_document(state, FILES, view.supervisor_fields(state, alive=True)))
-    parsed: dict[str, Any] = orjson.loads(data)
+    parsed: dict[str, Any] = loads(data)
     return parsed
 
 
@@ -79,9 +79,9 @@ def test_the_head_is_the_first_line(world: World) -> None:
     head = snapshot.head_of(data.splitlines(keepends=True)[0])
     assert head["workflow_id"] == 1
     assert "jobs" not in head
-    whole = orjson.loads(data)
+    whole = loads(data)
     assert {key: whole[key] for key in head} == head
-    assert snapshot.head_of(orjson.dumps(head)) == head, "also without a jobs part"
+    assert snapshot.head_of(dumps(head)) == head, "also without a jobs part"
 
 
 def test_the_document_says_how_things_were_when_it_was_asked_for() -> None:
@@ -94,7 +94,7 @@ def test_the_document_says_how_things_were_when_it_was_asked_for() -> None:
     world.signal(SIGTERM)
     world.finish()
     assert document(world.state)["jobs"] != expected["jobs"]
-    assert orjson.loads(head + b"".join(pieces))["jobs"] == expected["jobs"]
+    assert loads(head + b"".join(pieces))["jobs"] == expected["jobs"]
 
 
 def test_an_empty_workflow_makes_a_valid_document() -> None:

@@ -8,13 +8,13 @@ import signal
 import time
 from pathlib import Path
 
-import orjson
 import pytest
 
 from support.cli import Cli, only
 from support.waiting import Fifo, wait_for_state
 from torc_supervise import TorcError, cancel, look_up
 from torc_supervise.operations import lookup
+from torc_supervise.store.jsontext import dumps, loads
 
 WAITS = """
 name: waits
@@ -69,17 +69,10 @@ def test_a_snapshot_from_elsewhere_shows_running_jobs_until_now_and_lost_ones_un
     then = 1769860800.0 + 90
     for alive, expected in ((False, 90.0), (True, time.time() - then + 90)):
         head = {"supervisor": {"alive": alive}, "first_jobs": [row]}
-        text = (
-            orjson.dumps(head)[:-1]
-            + b',"jobs":[\n'
-            + orjson.dumps(row)
-            + b",\n"
-            + orjson.dumps(row)
-            + b"\n]}\n"
-        )
+        text = dumps(head)[:-1] + b',"jobs":[\n' + dumps(row) + b",\n" + dumps(row) + b"\n]}\n"
         found = lookup._document(text, "snapshot", then, with_jobs=True)
         assert found.text is not None
-        document = orjson.loads(found.text)
+        document = loads(found.text)
         for shown in (*document["jobs"], *document["first_jobs"]):
             assert shown["exec_time_seconds"] == pytest.approx(expected, abs=60.0)
 
@@ -128,8 +121,8 @@ def test_who_may_not_read_the_journal_sees_the_snapshot_and_its_age(finished: Cl
     document = json.loads((directory / "status.json").read_bytes())
     jobs = document.pop("jobs")
     document["supervisor"] |= {"alive": True, "control": str(directory / "nobody-listens")}
-    lines = b",\n".join(map(orjson.dumps, jobs))
-    (directory / "status.json").write_bytes(orjson.dumps(document)[:-1] + b',"jobs":[\n' + lines + b"\n]}\n")
+    lines = b",\n".join(map(dumps, jobs))
+    (directory / "status.json").write_bytes(dumps(document)[:-1] + b',"jobs":[\n' + lines + b"\n]}\n")
     (directory / "events.jsonl").unlink()
     (directory / "events.jsonl").mkdir()
 

@@ -6,10 +6,10 @@ import io
 import json
 from typing import Any
 
-import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from torc_supervise.store.jsontext import dumps, loads
 from torc_supervise.workflow import Loaded, SpecError, load
 from torc_supervise.workflow.containers import Either, ListOf, MapOf
 from torc_supervise.workflow.model import Workflow
@@ -91,7 +91,7 @@ def test_random_files_load_or_are_refused(data: dict[str, Any]) -> None:
         assert all(problem.line for problem in result.problems)
         return
     workflow = result.workflow
-    assert Workflow.from_dict(orjson.loads(orjson.dumps(workflow.to_dict()))) == workflow
+    assert Workflow.from_dict(loads(dumps(workflow.to_dict()))) == workflow
     assert [job.job_id for job in workflow.jobs] == list(range(1, len(workflow.jobs) + 1))
     assert len({job.name for job in workflow.jobs}) == len(workflow.jobs)
 

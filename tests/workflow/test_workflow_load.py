@@ -6,9 +6,9 @@ from __future__ import annotations
 import gc
 import io
 
-import orjson
 import pytest
 
+from torc_supervise.store.jsontext import dumps, loads
 from torc_supervise.workflow import Loaded, load
 from torc_supervise.workflow.inert import NOT_ACTED_ON
 from torc_supervise.workflow.model import ExecutionConfig, Requirements, ResourceMonitor, Workflow
@@ -210,7 +210,7 @@ jobs:
 @pytest.mark.parametrize("text", [GUIDE, EVERYTHING, "name: w\njobs: []\n"])
 def test_round_trip_through_the_journal(text: str) -> None:
     workflow = from_text(text).workflow
-    assert Workflow.from_dict(orjson.loads(orjson.dumps(workflow.to_dict()))) == workflow
+    assert Workflow.from_dict(loads(dumps(workflow.to_dict()))) == workflow
 
 
 def test_null_is_accepted_for_every_optional_field() -> None:

@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 
+from torc_supervise.store.jsontext import dumps
 from torc_supervise.workflow import json_schema
 from torc_supervise.workflow.inert import NOT_ACTED_ON
 
@@ -29,7 +29,7 @@ def test_every_field_has_a_description() -> None:
 
 
 def test_schema_is_self_contained_json() -> None:
-    text = orjson.dumps(SCHEMA).decode()
+    text = dumps(SCHEMA).decode()
     assert SCHEMA["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     assert SCHEMA["required"] == ["name", "jobs"]
     for reference in re.findall(r'"\$ref":"#/\$defs/(\w+)"', text):
@@ -37,7 +37,7 @@ def test_schema_is_self_contained_json() -> None:
 
 
 def test_schema_patterns_are_regular_expressions() -> None:
-    for pattern in re.findall(r'"pattern":"((?:[^"\\]|\\.)*)"', orjson.dumps(SCHEMA).decode()):
+    for pattern in re.findall(r'"pattern":"((?:[^"\\]|\\.)*)"', dumps(SCHEMA).decode()):
         re.compile(pattern)
 
 

@@ -9,17 +9,18 @@ from __future__ import annotations
 import contextlib
 import os
 import selectors
-import shutil
 import socket
 import stat
 import struct
 from collections.abc import Callable
 
-import orjson
+from torc_supervise.store.jsontext import NotJsonError, loads
 
 LARGEST_REQUEST = 4096  # bytes
 MOST_CLIENTS = 64
 _CREDENTIALS = struct.Struct("3i")
+
+_SOCKET = "control"  # its name in the directory
 
 
 class ControlSocket:
@@ -36,7 +37,7 @@ class ControlSocket:
         self._answer = answer
         self._clients: dict[socket.socket, _Client] = {}
         self._directory = _make(directory)
-        self.path = os.path.join(self._directory, "control")
+        self.path = os.path.join(self._directory, _SOCKET)
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         old = os.umask(0o177)
         try:
@@ -85,8 +86,8 @@ class ControlSocket:
         if b"\n" not in client.request:
             return False
         try:
-            request = orjson.loads(client.request)
-        except orjson.JSONDecodeError:
+            request = loads(client.request)
+        except NotJsonError:
             return True
         client.reply = memoryview(self._answer(request))
         self._selector.modify(connection, selectors.EVENT_WRITE, lambda mask: self._serve(connection, mask))
@@ -134,7 +135,11 @@ def peer_of(connection: socket.socket) -> int:
 
 
 def remove(directory: str) -> None:
-    shutil.rmtree(directory, ignore_errors=True)
+    """With the socket in it.  One that is somebody else's stays."""
+    with contextlib.suppress(OSError):
+        os.unlink(os.path.join(directory, _SOCKET))
+    with contextlib.suppress(OSError):
+        os.rmdir(directory)
 
 
 def runtime_directory() -> str:

@@ -8,12 +8,13 @@ So a helper is taken off its books at once; ours is the only reaper (posix.reap)
 
 from __future__ import annotations
 
+import io
 import multiprocessing
 import multiprocessing.process
 import os
 import select
 import signal
-import traceback
+import sys
 from collections.abc import Callable, Iterable
 
 from torc_supervise.posix import procfs
@@ -64,10 +65,18 @@ def _child(name: str, main: Callable[[], None], close: tuple[int, ...]) -> None:
     try:
         main()
     except BaseException:  # noqa: BLE001
-        _write_last_words(traceback.format_exc())
+        _write_last_words(_traceback())
         os._exit(70)
     # Not the interpreter's way out: it would flush stderr, and wait for ever where nobody reads that.
     os._exit(0)
+
+
+def _traceback() -> str:
+    """Of the current exception, by the interpreter itself: to import the module of that name, just in case, would be a
+    fiftieth of a start.  Only for a process that is about to end: it takes stderr away."""
+    sys.stderr = text = io.StringIO()
+    sys.__excepthook__(*sys.exc_info())
+    return text.getvalue()
 
 
 def _write_last_words(text: str) -> None:

@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 
-import orjson
 from msgspec import Struct
 from msgspec.structs import asdict
 
@@ -38,6 +37,7 @@ from torc_supervise.posix.clock import epoch, iso
 from torc_supervise.posix.identity import own_identity
 from torc_supervise.store import requests, view
 from torc_supervise.store.journal import Journal
+from torc_supervise.store.jsontext import dumps
 from torc_supervise.store.layout import WorkflowFiles
 from torc_supervise.store.lock import Lock
 from torc_supervise.store.records import decode, encode
@@ -385,7 +385,7 @@ def main(setup: KeeperSetup, parent: socket.socket) -> None:
 
 
 def _json_line(document: object) -> bytes:
-    return orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
+    return dumps(document) + b"\n"
 
 
 def clock_text(seconds: float) -> str:

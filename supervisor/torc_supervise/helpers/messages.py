@@ -27,21 +27,21 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
 from msgspec import Struct
 
 from torc_supervise.machine.deadlines import WallTime
 from torc_supervise.machine.phases import NEVER
+from torc_supervise.store.jsontext import dumps, loads
 
 
 def line(letter: str, body: Any = None) -> bytes:
     """``letter`` and the JSON of ``body``, with a newline."""
-    return letter.encode() + (orjson.dumps(body) if body is not None else b"") + b"\n"
+    return letter.encode() + (dumps(body) if body is not None else b"") + b"\n"
 
 
 def body(message: bytes) -> Any:
     """The JSON behind the letter."""
-    return orjson.loads(message[1:])
+    return loads(message[1:])
 
 
 def end_moved(since: float, wall: WallTime) -> bytes:

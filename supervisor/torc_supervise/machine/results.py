@@ -6,6 +6,7 @@ A hundred thousand of them as structs take 57 MB, in the parent and in the keepe
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, MutableMapping
+from functools import cache
 from typing import Any
 
 from msgspec import msgpack
@@ -16,8 +17,12 @@ from torc_supervise.machine.sayable import sayable
 from torc_supervise.workflow.model import JobId
 
 _PACKER = msgpack.Encoder()
-_TYPES: tuple[Any, ...] = (str, *(field.type for field in fields(JobEnded)))
-_UNPACKER: msgpack.Decoder[Any] = msgpack.Decoder(tuple.__class_getitem__(_TYPES))
+
+
+@cache
+def _unpacker() -> msgpack.Decoder[Any]:
+    types: tuple[Any, ...] = (str, *(field.type for field in fields(JobEnded)))
+    return msgpack.Decoder(tuple.__class_getitem__(types))
 
 
 class Results(MutableMapping[JobId, tuple[str, JobEnded]]):
@@ -42,7 +47,7 @@ class Results(MutableMapping[JobId, tuple[str, JobEnded]]):
         packed = self._packed[job_id] if job_id < len(self._packed) else None
         if packed is None:
             raise KeyError(job_id)
-        t, *values = _UNPACKER.decode(packed)
+        t, *values = _unpacker().decode(packed)
         return t, JobEnded(*values)
 
     def __delitem__(self, job_id: JobId) -> None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import orjson
-
 from torc_supervise.errors import TorcError
 from torc_supervise.machine.records import JobEnded
 from torc_supervise.operations.lookup import look_up, replay, unreadable
 from torc_supervise.store import journal, layout, view
+from torc_supervise.store.jsontext import loads
 from torc_supervise.store.layout import WorkflowFiles
 
 
@@ -42,7 +41,7 @@ def jobs(output: str, workflow_id: int | None) -> list[dict[str, Any]]:
     """One row per job, as in the status document."""
     text = look_up(output, workflow_id, with_jobs=True).text
     assert text is not None
-    rows: list[dict[str, Any]] = orjson.loads(text)["jobs"]
+    rows: list[dict[str, Any]] = loads(text)["jobs"]
     return rows
 
 

@@ -7,12 +7,12 @@ import select
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-import orjson
 from msgspec import Struct
 
 from torc_supervise.errors import TorcError
 from torc_supervise.operations.lookup import look_up, unreadable
 from torc_supervise.store import layout
+from torc_supervise.store.jsontext import loads
 
 LOOK_EVERY = 0.5
 """Seconds.  Shared file systems tell nobody about changes made on another host, so following is looking."""
@@ -50,7 +50,7 @@ def log_files(output: str, workflow_id: int | None, wanted: str | None, streams:
         TorcError: no such job, or it was not started yet.
     """
     document = look_up(output, workflow_id, with_jobs=True)
-    head, rows = document.head, orjson.loads(document.text or b"{}")["jobs"]
+    head, rows = document.head, loads(document.text or b"{}")["jobs"]
     supervisor = head["supervisor"]
     over = supervisor is None or not supervisor["alive"]
     if wanted is not None:

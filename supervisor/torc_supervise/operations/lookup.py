@@ -116,7 +116,7 @@ def _line_of(head: dict[str, Any]) -> bytes:
 
 
 def _dumps(value: Any) -> bytes:
-    """Not with orjson, whose import takes longer than all that is written here."""
+    """Not with msgspec, whose import takes longer than all that is written here."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 

@@ -7,8 +7,6 @@ children (its reaper is the only one that waits).  One call is one question to s
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
@@ -64,6 +62,8 @@ def find(program: str) -> str:
     Raises:
         SlurmMissing: it is not on PATH.
     """
+    import shutil  # a run without Slurm needs neither this nor subprocess, whose imports are a twentieth of its start
+
     path = shutil.which(program)
     if path is None:
         raise SlurmMissing(
@@ -95,6 +95,8 @@ def run(
         SlurmUnreachable: slurmctld does not answer, or not in time.
         SlurmRefused: it failed otherwise.
     """
+    import subprocess
+
     program, *arguments = argv
     environment = environment if environment is not None else _plain_environment()
     try:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
-import orjson
 from msgspec import DecodeError, Struct, json
 from msgspec.structs import astuple
 
 from torc_supervise.errors import JournalError
 from torc_supervise.machine.records import RECORD_TYPES, Record
 from torc_supervise.machine.sayable import sayable
+from torc_supervise.store.jsontext import dumps
 
 _FIELDS: dict[type[Record], tuple[str, ...]] = {cls: cls.__struct_fields__ for cls in RECORD_TYPES.values()}
 
@@ -25,7 +26,13 @@ class _Head(Struct, frozen=True, gc=False):
 
 
 _HEAD = json.Decoder(_Head)
-_DECODERS = {event: json.Decoder(cls) for event, cls in RECORD_TYPES.items()}
+
+
+@cache
+def _decoder(event: str) -> json.Decoder[Any] | None:
+    """Made when the first record of its type is read: all of them take a fortieth of a start."""
+    cls = RECORD_TYPES.get(event)
+    return json.Decoder(cls) if cls is not None else None
 
 
 def encode(seq: int, t: str, mono: float, record: Record) -> bytes:
@@ -40,9 +47,9 @@ def encode(seq: int, t: str, mono: float, record: Record) -> bytes:
         if value is not None:
             line[name] = value
     try:
-        return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
-    except orjson.JSONEncodeError:
-        return orjson.dumps(sayable(line), option=orjson.OPT_APPEND_NEWLINE)
+        return dumps(line) + b"\n"
+    except UnicodeEncodeError:
+        return dumps(sayable(line)) + b"\n"
 
 
 def decode(line: bytes) -> tuple[int, str, float, Record | None]:
@@ -55,8 +62,8 @@ def decode(line: bytes) -> tuple[int, str, float, Record | None]:
     try:
         head = _HEAD.decode(line)
         event = head.event
-        decoder = _DECODERS.get(event)
+        decoder = _decoder(event)
         return head.seq, head.t, head.mono, decoder.decode(line) if decoder is not None else None
     except (DecodeError, UnicodeDecodeError, RecursionError) as error:
-        what = f"a {event} record" if event in _DECODERS else "not a record"
+        what = f"a {event} record" if event in RECORD_TYPES else "not a record"
         raise JournalError(f"{what}: {error}") from error

@@ -13,10 +13,10 @@ import os
 import stat
 from collections.abc import Container
 
-import orjson
 from msgspec import Struct
 from msgspec.structs import asdict
 
+from torc_supervise.store.jsontext import NotJsonError, dumps, loads
 from torc_supervise.store.layout import WorkflowFiles
 from torc_supervise.store.lock import Owner
 
@@ -52,7 +52,7 @@ def leave(files: WorkflowFiles, request: CancelRequest) -> None:
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with open(descriptor, "wb") as file:
-            file.write(orjson.dumps(asdict(request)))
+            file.write(dumps(asdict(request)))
             file.flush()
             os.fsync(file.fileno())
         os.rename(temporary, files.cancel_request)
@@ -95,10 +95,10 @@ def _read(path: str) -> CancelRequest | None:
         about = os.fstat(descriptor)
         if not stat.S_ISREG(about.st_mode) or about.st_uid != os.geteuid():
             return None
-        data = orjson.loads(os.read(descriptor, LARGEST))
+        data = loads(os.read(descriptor, LARGEST))
         known = {name: data[name] for name in CancelRequest.__struct_fields__ if name in data}
         return CancelRequest(**{**known, "allocations": tuple(known.get("allocations") or ())})
-    except (orjson.JSONDecodeError, TypeError, AttributeError):
+    except (NotJsonError, TypeError, AttributeError):
         return None
     finally:
         os.close(descriptor)

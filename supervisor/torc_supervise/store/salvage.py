@@ -12,7 +12,6 @@ import os
 from collections.abc import Iterator
 from itertools import pairwise
 
-import orjson
 from msgspec import Struct
 
 from torc_supervise.errors import JournalError
@@ -20,6 +19,7 @@ from torc_supervise.machine import records as r
 from torc_supervise.machine.state import WorkflowState
 from torc_supervise.machine.status import Ended, Status
 from torc_supervise.store.journal import new_state
+from torc_supervise.store.jsontext import dumps, loads
 from torc_supervise.store.records import decode, encode
 
 LOST_RESULT = "its result was lost when the journal was damaged"
@@ -176,9 +176,9 @@ class _Salvage:
 
     def _append_text(self, line: bytes) -> None:
         """A record of an event that we do not know, with nothing changed but its number."""
-        data = orjson.loads(line)
+        data = loads(line)
         data["seq"] = len(self.result.lines) + 1
-        self.result.lines.append(orjson.dumps(data, option=orjson.OPT_APPEND_NEWLINE))
+        self.result.lines.append(dumps(data) + b"\n")
 
     def _note(self, number: int, offset: int, what: str) -> None:
         self.result.damages.append(Damage(number, offset, what))
