@@ -26,6 +26,9 @@ from torc_supervise.store.layout import WorkflowFiles
 from torc_supervise.store.view import stdio_paths
 from torc_supervise.workflow.model import Job, JobId
 
+BURST = 8
+"""Jobs that are started before anything else has its turn: a signal that comes meanwhile waits for so many at most."""
+
 
 class Launch(Struct, frozen=True):
     """What is handed to the kernel."""
@@ -65,6 +68,11 @@ class Launcher(Struct):
     oom_score_adj: int | None = None
     cgroups: JobCgroups | None = None
 
+    @property
+    def burst(self) -> int:
+        """How many to start at a time: job steps one by one, since nobody finds those that are not on record."""
+        return BURST if self.steps is None else 1
+
     def move_end(self, wall: WallTime) -> None:
         """Jobs that are started from now on are told of this end."""
         now = clock.monotonic()
@@ -94,19 +102,23 @@ class Launcher(Struct):
             (order.job, self._prepare(order.job, run_id, order.attempt_id, order.placement))
             for order in orders
         ]
-        full: SpawnRefusedError | None = None
+        full: Started | None = None
         for job, launch in ready:
+            if full is not None:  # nor is there room for the rest of the burst
+                started.append(replace(full, job=job))
+                continue
             now, t, cgroup = kernel.monotonic(), kernel.wall(), launch.cgroup
             try:
-                if full is not None:
-                    raise full  # nor is there room for the rest of the burst
                 pid = kernel.spawn(launch.argv, launch.environment, cgroup)
                 started.append(Started(job, now, t, pid, cgroup.name if cgroup is not None else None))
-            except (SpawnRefusedError, SpawnFailedError) as error:
-                full = error if isinstance(error, SpawnRefusedError) else None
-                if self.cgroups is not None:
-                    self.cgroups.not_started(job.job_id)
+            except SpawnFailedError as error:
                 started.append(Started(job, now, t, error))
+            except SpawnRefusedError as error:
+                full = Started(job, now, t, error)
+                started.append(full)
+        for each in started:
+            if self.cgroups is not None and not isinstance(each.came_to, int):
+                self.cgroups.not_started(each.job.job_id)
 
     def _prepare(self, job: Job, run_id: int, attempt_id: int, placement: Placement) -> Launch:
         """Everything that one attempt needs to be spawned.  Opens no file: the job's shell does (P8)."""

@@ -30,9 +30,6 @@ from torc_supervise.posix.spawn import SpawnFailedError, SpawnRefusedError
 from torc_supervise.posix.wakeup import NUDGE, Wakeup
 from torc_supervise.workflow.model import JobId
 
-STARTS_PER_TURN = 8
-"""A burst of starts is cut into turns, so that a signal which arrives meanwhile waits for this many at most."""
-
 TERM_FOLLOWS_WITHIN = 2.0
 """Seconds after Slurm's SIGCONT in which its SIGTERM is expected."""
 
@@ -349,7 +346,7 @@ class Loop:
 
     def _start_some(self) -> None:
         self._may_start_more = False
-        for _ in range(STARTS_PER_TURN):
+        for _ in range(self._launcher.burst):
             if not self._supervision.start_next():
                 break
         else:
@@ -358,7 +355,8 @@ class Loop:
 
     def _start(self, orders: list[Start]) -> None:
         """Race: we are killed before the keeper hears of these.  It finds them by their environment (P10).  That what
-        they depend on has completed, which nobody else knows, it must have heard before they begin (P9).
+        they depend on has completed, which nobody else knows, is handed to it before they begin, as far as its socket
+        takes it: nobody waits for it here (P8, P9).
         Test: test_escapees.py::test_p3_a_job_does_not_get_the_cgroup_of_one_whose_end_is_not_on_record.
         """
         if any(order.job.depends_on for order in orders):

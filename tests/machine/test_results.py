@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from torc_supervise.machine.records import JobEnded
 from torc_supervise.machine.results import Results
-from torc_supervise.store.records import decode, encode
 
 some_text = st.text() | st.none()
 numbers = st.none() | st.integers(0, 2**62)
@@ -60,8 +61,11 @@ def test_there_is_none_of_a_job_that_has_not_ended() -> None:
             del results[job_id]
 
 
-def test_a_path_that_is_no_text_is_kept_as_the_journal_says_it() -> None:
-    results, ended = Results(), JobEnded(1, 1, 1, "failed", "exited", checkpoint="caf\udce9")
+@pytest.mark.parametrize("what", [{"checkpoint": "caf\udce9"}, {"outputs_seen": {"out": 2**65}}])
+def test_what_cannot_be_packed_is_kept_as_it_is(what: dict[str, Any]) -> None:
+    """A path that is not UTF-8; a file from the year 3000, as touch(1) makes it."""
+    results, ended = Results(), JobEnded(1, 1, 1, "failed", "exited", **what)
     results[1] = ("t", ended)
-    _, _, _, read = decode(encode(1, "t", 0.0, ended))
-    assert results[1] == ("t", read)
+    assert results[1] == results.copy()[1] == ("t", ended)
+    assert (len(results), 1 in results, results.pop(1)) == (1, True, ("t", ended))
+    assert -1 not in results

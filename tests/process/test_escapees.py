@@ -240,14 +240,23 @@ def cgroup_of(supervisor: Supervisor) -> Path:
     return Path(supervisor.journal().of("run_started")[0]["cgroup"])
 
 
+# A job that makes a cgroup below its own one and goes there.
+GOES_BELOW = """
+mounted=$(awk '/ - cgroup2 /{print $5; exit}' /proc/self/mountinfo)
+below=$mounted$(sed -n s/^0:://p /proc/self/cgroup)/below
+mkdir $below && echo $$ >$below/cgroup.procs || exit 9
+"""
+
+
 @pytest.mark.root
 @pytest.mark.usefixtures("needs_cgroups")
-def test_p5_in_a_cgroup_no_escapee_is_taken_for_another_jobs(bench: Bench) -> None:
+@pytest.mark.parametrize("goes", ["", GOES_BELOW], ids=["its job's", "one below"])
+def test_p5_in_a_cgroup_no_escapee_is_taken_for_another_jobs(bench: Bench, goes: str) -> None:
     """Without one, an escapee that wiped its environment waits for the last job that it can come from."""
     leave = bench.gate("leave")
     supervisor = bench.start(
         job("other", SLEEPS.replace("ready", "other")),
-        job("starts", f"{escapes(WIPED['env_i_daemon'], saver())} read -r _ <$BENCH/leave"),
+        job("starts", f"{goes}{escapes(WIPED['env_i_daemon'], saver())} read -r _ <$BENCH/leave"),
         job("next", f"[ -e saved ] && {say('next')}", after=("starts",)),
         cgroups=True,
     )

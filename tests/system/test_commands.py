@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from pathlib import Path
@@ -429,3 +430,22 @@ def test_run_from_another_directory_is_refused_with_the_way_out(finished: Cli) -
     assert refused.code == 2
     assert f"cd {finished.directory}" in refused.err
     assert Cli(elsewhere).run("run", "1", "-o", "../torc_output", "--force").code == 1
+
+
+@pytest.mark.parametrize(
+    "arguments", [("run", "w.json"), ("status",), ("list",), ("validate", "w.json")], ids=" ".join
+)
+def test_a_directory_whose_name_is_no_text(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """Everything we write and say has such paths in it, as text."""
+    directory = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    directory.mkdir()
+    cli = Cli(directory)
+    cli.write("w.json", json.dumps({"name": "w", "jobs": [{"name": "one", "command": "true"}]}))
+    done = cli.run(*arguments)
+    if arguments[0] in ("run", "status"):
+        assert done.code == 2
+        assert "caf\\xe9/torc_output is not UTF-8 (byte " in done.err
+        assert not (directory / "torc_output").exists()
+    else:
+        assert done.code == 0
+    cli.close()

@@ -37,7 +37,7 @@ from torc_supervise.posix.clock import epoch, iso
 from torc_supervise.posix.identity import own_identity
 from torc_supervise.store import requests, view
 from torc_supervise.store.journal import Journal
-from torc_supervise.store.jsontext import dumps
+from torc_supervise.store.jsontext import dumps_text
 from torc_supervise.store.layout import WorkflowFiles
 from torc_supervise.store.lock import Lock
 from torc_supervise.store.records import decode, encode
@@ -385,7 +385,7 @@ def main(setup: KeeperSetup, parent: socket.socket) -> None:
 
 
 def _json_line(document: object) -> bytes:
-    return dumps(document) + b"\n"
+    return dumps_text(document) + b"\n"
 
 
 def clock_text(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""Orders: what a Supervision wants the loop to do, in this order; and the words for a run that is ending."""
+"""Orders: what a Supervision wants the loop to do, in this order, starts last; and what is said of a run that ends."""
 
 from __future__ import annotations
 

@@ -13,7 +13,6 @@ from msgspec import msgpack
 from msgspec.structs import astuple, fields
 
 from torc_supervise.machine.records import JobEnded
-from torc_supervise.machine.sayable import sayable
 from torc_supervise.workflow.model import JobId
 
 _PACKER = msgpack.Encoder()
@@ -29,24 +28,26 @@ class Results(MutableMapping[JobId, tuple[str, JobEnded]]):
     """Job id -> the wall time (UTC, ISO 8601) of its latest result, and the result; in order of the ids."""
 
     def __init__(self) -> None:
-        self._packed: list[bytes | None] = []
+        # What cannot be packed (a time beyond the year 2554, a path that is not UTF-8) is kept as it is.
+        self._packed: list[bytes | tuple[str, JobEnded] | None] = []
         self._count = 0
 
     def __setitem__(self, job_id: JobId, result: tuple[str, JobEnded]) -> None:
         t, record = result
-        values = (t, *astuple(record))
         if job_id >= len(self._packed):
             self._packed += [None] * (job_id + 1 - len(self._packed))
         self._count += self._packed[job_id] is None
         try:
-            self._packed[job_id] = _PACKER.encode(values)
-        except UnicodeEncodeError:
-            self._packed[job_id] = _PACKER.encode(sayable(values))  # as the journal says it
+            self._packed[job_id] = _PACKER.encode((t, *astuple(record)))
+        except (OverflowError, UnicodeEncodeError):
+            self._packed[job_id] = result
 
     def __getitem__(self, job_id: JobId) -> tuple[str, JobEnded]:
-        packed = self._packed[job_id] if job_id < len(self._packed) else None
+        packed = self._packed[job_id] if 0 <= job_id < len(self._packed) else None
         if packed is None:
             raise KeyError(job_id)
+        if isinstance(packed, tuple):
+            return packed
         t, *values = _unpacker().decode(packed)
         return t, JobEnded(*values)
 
@@ -57,7 +58,9 @@ class Results(MutableMapping[JobId, tuple[str, JobEnded]]):
         self._count -= 1
 
     def __contains__(self, job_id: object) -> bool:
-        return isinstance(job_id, int) and job_id < len(self._packed) and self._packed[job_id] is not None
+        if not isinstance(job_id, int) or not 0 <= job_id < len(self._packed):
+            return False
+        return self._packed[job_id] is not None
 
     def __iter__(self) -> Iterator[JobId]:
         return (job_id for job_id, packed in enumerate(self._packed) if packed is not None)

@@ -136,7 +136,10 @@ class Lineage:
     def _owner_of_orphan(self, about: ProcessStat, alive: Collection[int]) -> int | None:
         key = (about.pid, about.start_ticks)
         owner = self._known(about)
+        if owner is None and self._by_cgroup:
+            owner = self._below_cgroup_of(about)
         if owner is not None:
+            self._owner[key] = owner
             return owner
         if key not in self._unmarked:
             mark = self._mark_of(about)
@@ -162,6 +165,18 @@ class Lineage:
             if owner is not None:
                 self._owner[key] = owner
         return owner
+
+    def _below_cgroup_of(self, about: ProcessStat) -> int | None:
+        """Of an orphan: its job may have made cgroups of its own below its own one.
+
+        Not of what has living parents: below a supervisor that runs as a job are the cgroups of that one's jobs.
+        Test: test_escapees.py::test_p5_in_a_cgroup_no_escapee_is_taken_for_another_jobs.
+        """
+        path = cgroups.path_of(about.pid) or ""
+        while path := path.rpartition("/")[0]:
+            if (owner := self._by_cgroup.get(path)) is not None:
+                return owner
+        return None
 
     def _under_way(self, ticks: int) -> frozenset[int]:
         """Leaders that had started by then."""

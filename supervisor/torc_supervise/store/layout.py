@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from torc_supervise.errors import TorcError, WorkflowNotFound
+from torc_supervise.errors import TorcError, UsageError, WorkflowNotFound
 
 DEFAULT_OUTPUT_DIRECTORY = "torc_output"
 
@@ -83,9 +83,11 @@ def find(output: str, workflow_id: int | None) -> WorkflowFiles:
     """An existing workflow; without an id the newest one.
 
     Raises:
+        UsageError: the path is no text.
         WorkflowNotFound: naming those that exist.
     """
     output = os.path.abspath(output)
+    _require_text(output)
     ids = workflow_ids(output)
     if workflow_id is None:
         if not ids:
@@ -104,6 +106,19 @@ def find(output: str, workflow_id: int | None) -> WorkflowFiles:
     return files
 
 
+def _require_text(directory: str) -> None:
+    """A path of a file system need not be UTF-8, and JSON, which the journal and every answer consist of, must."""
+    name = os.fsencode(directory)
+    try:
+        name.decode()
+    except UnicodeDecodeError as error:
+        shown = name.decode(errors="backslashreplace")
+        raise UsageError(
+            f"the name of the directory {shown} is not UTF-8 (byte {error.start + 1})",
+            "use another directory; one for the output is named with --output-dir",
+        ) from error
+
+
 def next_files(output: str) -> WorkflowFiles:
     """What :func:`claim_new` would take now.  Writes nothing."""
     output = os.path.abspath(output)
@@ -114,9 +129,12 @@ def claim_new(output: str) -> WorkflowFiles:
     """Take the next free workflow id, by an atomic mkdir.
 
     Raises:
+        UsageError: a path is no text.
         TorcError: the output directory cannot be made or written.
     """
     output = os.path.abspath(output)
+    _require_text(output)
+    _require_text(os.getcwd())
     try:
         # Never writable by everybody, whatever the umask: see store.trust.
         for directory in (output, os.path.join(output, "workflows"), os.path.join(output, "job_stdio")):

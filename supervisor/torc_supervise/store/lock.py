@@ -287,7 +287,7 @@ def _write_temporary(path: str, owner: Owner) -> str:
             file.write(json.encode(owner))
             file.flush()
             os.fsync(file.fileno())  # a power failure must not leave a lock that nobody can read
-    except OSError:
+    except BaseException:
         _unlink(temporary)
         raise
     return temporary

@@ -10,8 +10,7 @@ from msgspec.structs import astuple
 
 from torc_supervise.errors import JournalError
 from torc_supervise.machine.records import RECORD_TYPES, Record
-from torc_supervise.machine.sayable import sayable
-from torc_supervise.store.jsontext import dumps
+from torc_supervise.store.jsontext import dumps_text
 
 _FIELDS: dict[type[Record], tuple[str, ...]] = {cls: cls.__struct_fields__ for cls in RECORD_TYPES.values()}
 
@@ -46,10 +45,7 @@ def encode(seq: int, t: str, mono: float, record: Record) -> bytes:
     for name, value in zip(_FIELDS[type(record)], astuple(record), strict=True):
         if value is not None:
             line[name] = value
-    try:
-        return dumps(line) + b"\n"
-    except UnicodeEncodeError:
-        return dumps(sayable(line)) + b"\n"
+    return dumps_text(line) + b"\n"
 
 
 def decode(line: bytes) -> tuple[int, str, float, Record | None]:

@@ -9,7 +9,7 @@ from torc_supervise.machine.allocations import Allocation, Allocations, Allocati
 from torc_supervise.machine.records import JobEnded
 from torc_supervise.machine.state import WorkflowState
 from torc_supervise.machine.status import Status
-from torc_supervise.store.jsontext import dumps
+from torc_supervise.store.jsontext import dumps_text
 from torc_supervise.store.layout import WorkflowFiles
 from torc_supervise.workflow.model import Job, JobId, StdioMode
 
@@ -75,7 +75,7 @@ def status_document(
     It says how things are now, however long the caller takes: of 100,000 jobs it has 48 MB.  A reader that only wants
     the head reads one line; see :func:`torc_supervise.store.snapshot.head_of`.
     """
-    head = dumps(status_head(state, files, supervisor))
+    head = dumps_text(status_head(state, files, supervisor))
     return _pieces(head, state.still(), files)
 
 
@@ -93,7 +93,7 @@ def _rows(state: WorkflowState, files: WorkflowFiles, jobs: Sequence[Job]) -> by
 
     In no text of JSON is there a bare quotation mark, so what is replaced begins rows and nothing else.
     """
-    rows = dumps([job_row(state, files, job) for job in jobs])
+    rows = dumps_text([job_row(state, files, job) for job in jobs])
     return rows[1:-1].replace(b'},{"job_id":', b'},\n{"job_id":')
 
 
