@@ -7,6 +7,7 @@ jobs; hand the keeper its lines.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import signal
@@ -363,7 +364,7 @@ class Loop:
             self.staff.flush()
         started: list[Started] = []
         try:
-            with self._wakeup.children_later():
+            with self._wakeup.children_later() if len(orders) > 1 else contextlib.nullcontext():
                 self._launcher.launch(self._kernel, orders, self._supervision.state.run_id, started)
         finally:
             for each in started:

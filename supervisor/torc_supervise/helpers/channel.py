@@ -24,6 +24,7 @@ class Channel:
         self._in = bytearray()
         self._received = memoryview(bytearray(_RECEIVED_AT_A_TIME))  # kept: a new one would be mapped anew
         self.closed = False
+        self.waits = False  # until the socket is writable, as the selector was told
 
     def fileno(self) -> int:
         return self._socket.fileno()

@@ -147,11 +147,11 @@ class Staff:
         links = [self.keeper.channel] + ([self.sampler.channel] if self.sampler else [])
         for channel, callback in zip(links, (self._on_keeper, self._on_sampler), strict=False):
             more = channel.flush()
-            if channel.closed:
+            if channel.closed or more is channel.waits:
                 continue
+            channel.waits = more
             wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if more else 0)
-            if self._selector.get_key(channel).events != wanted:
-                self._selector.modify(channel, wanted, callback)
+            self._selector.modify(channel, wanted, callback)
 
     def close(self) -> None:
         """The sampler is hung up on; the keeper's channel is closed by whoever made it."""

@@ -236,19 +236,20 @@ class Reaper:
     def _strays(self) -> list[list[ProcessStat]]:
         """Living children that came from jobs, each with its descendants; those that are dead are collected.
 
+        To be called while :func:`_looking`.
+
         Race: a process dies after the list of our children was read and before it was looked at itself.  Its children
         are ours by then, and were seen in neither place.  So the list is read again, until nobody is new in it.
         Test: test_reap.py::test_p4_children_of_an_orphan_that_dies_while_we_look_are_seen.
         """
-        with _looking():
-            for _ in range(MOST_LOOKS):
-                listed = self._own_children()
-                collected, living = self._sort_out(listed)
-                trees = [tree for pid in living if (tree := _tree(pid))]
-                nobody = not (collected or living)
-                if nobody or set(self._own_children()) <= set(listed) - collected:
-                    self._lineage.keep_only(tree[0] for tree in trees)
-                    return trees
+        for _ in range(MOST_LOOKS):
+            listed = self._own_children()
+            collected, living = self._sort_out(listed)
+            trees = [tree for pid in living if (tree := _tree(pid))]
+            nobody = not (collected or living)
+            if nobody or set(self._own_children()) <= set(listed) - collected:
+                self._lineage.keep_only(tree[0] for tree in trees)
+                return trees
         raise NotNowError
 
     def _sort_out(self, children: list[int]) -> tuple[set[int], list[int]]:
