@@ -7,7 +7,7 @@ import signal
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -96,6 +96,29 @@ def test_p9_a_start_that_cannot_be_read_yet_is_found_all_the_same(
         _, written = execute(tmp_path)
         assert stray.wait(waiting.LIMIT) == 3, "it was asked, and left by itself"
     assert written[0] == r.JobStarted(1, 1, 1, stray.pid, stray.pid)
+
+
+def test_p9_a_daemon_of_a_start_that_ended_before_it_could_be_read_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last will was stopped meanwhile, so the time for which it asks again is over, too."""
+    real, daemons = marks.environment_block, list[subprocess.Popen[bytes]]()
+
+    with ExitStack() as ending:
+        leader = ending.enter_context(process("ours", tmp_path))
+
+        def unreadable(about: ProcessStat) -> bytes | None:
+            if about.pid != leader.pid:
+                return real(about)
+            if not daemons:
+                daemons.append(ending.enter_context(process("ours", tmp_path)))
+                leader.kill()
+                leader.wait()
+            return None
+
+        monkeypatch.setattr(marks, "environment_block", unreadable)
+        found = strays.carriers("ours", patience=0.0)
+    assert [about.pid for about, _ in found] == [daemon.pid for daemon in daemons]
 
 
 def test_p9_a_start_that_waited_for_a_disk_is_asked_as_it_is_then(

@@ -88,36 +88,46 @@ def carriers(nonce: str, patience: float = UNREADABLE_AFTER) -> list[tuple[Proce
     read: it is asked again for a while, as what cannot be told whose it is would be killed in the end.
     Test: test_strays.py::test_p9_a_start_that_cannot_be_read_yet_is_found_all_the_same.
 
+    Race: until it is asked again it has left a daemon behind and ended, so one look more is taken at all there is.
+    Test: test_strays.py::test_p9_a_daemon_of_a_start_that_ended_before_it_could_be_read_is_found.
+
     Raises:
         OSError: the machine is full.
     """
-    found = []
-    asked = [about for about in procfs.everything() if about.pid != os.getpid() and about.sid > 1]
+    found, told = [], set[tuple[int, int]]()
     until = clock.monotonic() + patience
-    while asked:
+    looks = 0
+    while True:
+        looks += 1
         unread = []
-        for about in asked:
+        for about in procfs.everything():
+            key = (about.pid, about.start_ticks)
+            if key in told or about.pid == os.getpid() or about.sid <= 1:
+                continue
             block = marks.environment_block(about) if about.alive else b""
-            mark = marks.parse(block) if block else None
             if block is None:
                 unread.append(about)
-            elif mark is not None and mark.nonce == nonce:
+                continue
+            told.add(key)
+            mark = marks.parse(block) if block else None
+            if mark is not None and mark.nonce == nonce:
                 found.append((about, mark))
-        if not any(map(_again, unread)) or clock.monotonic() >= until:
-            break
-        select.poll().poll(LOOK_AGAIN_AFTER * 1000)
-        asked = [now for about in unread if (now := _again(about)) is not None]
-    return found
+        if not unread or (looks > 1 and clock.monotonic() >= until):
+            return found
+        left = list(filter(_is_ours_still, unread))
+        told |= {(about.pid, about.start_ticks) for about in unread if about not in left}
+        if left and clock.monotonic() < until:
+            select.poll().poll(LOOK_AGAIN_AFTER * 1000)
 
 
-def _again(about: ProcessStat) -> ProcessStat | None:
-    """The same process as it is now; None where it is gone, or somebody else's."""
+def _is_ours_still(about: ProcessStat) -> bool:
+    """Whether the same process is still there, and is not somebody else's."""
     now = procfs.stat(about.pid)
     try:
         user = os.stat(f"/proc/{about.pid}").st_uid
     except OSError:
-        return None
-    return now if now is not None and now.start_ticks == about.start_ticks and user == os.geteuid() else None
+        return False
+    return now is not None and now.start_ticks == about.start_ticks and user == os.geteuid()
 
 
 def _first(processes: list[ProcessStat]) -> ProcessStat:
