@@ -118,7 +118,29 @@ def test_p9_a_daemon_of_a_start_that_ended_before_it_could_be_read_is_found(
 
         monkeypatch.setattr(marks, "environment_block", unreadable)
         found = strays.carriers("ours", patience=0.0)
-    assert [about.pid for about, _ in found] == [daemon.pid for daemon in daemons]
+    assert {about.sid for about, _ in found} == {daemon.pid for daemon in daemons}
+
+
+def test_p9_a_daemon_of_a_start_that_ended_before_it_was_looked_at_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last will was stopped between its list of all processes and its look at this one."""
+    real, daemons = procfs.everything, list[subprocess.Popen[bytes]]()
+
+    with ExitStack() as ending:
+
+        def too_late() -> Iterator[ProcessStat]:
+            monkeypatch.setattr(procfs, "everything", real)
+            listed = list(real())
+            daemons.append(ending.enter_context(process("ours", tmp_path)))
+            leader.kill()
+            leader.wait()
+            yield from (about for about in listed if about.sid != leader.pid)
+
+        leader = ending.enter_context(process("ours", tmp_path))
+        monkeypatch.setattr(procfs, "everything", too_late)
+        found = strays.carriers("ours", patience=0.0)
+    assert {about.sid for about, _ in found} - {leader.pid} == {daemon.pid for daemon in daemons}
 
 
 def test_p9_a_start_that_waited_for_a_disk_is_asked_as_it_is_then(
@@ -135,7 +157,8 @@ def test_p9_a_start_that_waited_for_a_disk_is_asked_as_it_is_then(
     with process("ours", tmp_path) as stray:
         monkeypatch.setattr(procfs, "everything", once)
         found = strays.carriers("ours", patience=waiting.LIMIT)
-    assert [about.pid for about, _ in found] == [stray.pid]
+    assert {about.sid for about, _ in found} == {stray.pid}
+    assert stray.pid in {about.pid for about, _ in found}
 
 
 def test_control_what_is_left_of_an_attempt_on_record_is_killed(tmp_path: Path) -> None:

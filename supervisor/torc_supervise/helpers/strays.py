@@ -88,18 +88,21 @@ def carriers(nonce: str, patience: float = UNREADABLE_AFTER) -> list[tuple[Proce
     read: it is asked again for a while, as what cannot be told whose it is would be killed in the end.
     Test: test_strays.py::test_p9_a_start_that_cannot_be_read_yet_is_found_all_the_same.
 
-    Race: until it is asked again it has left a daemon behind and ended, so one look more is taken at all there is.
-    Test: test_strays.py::test_p9_a_daemon_of_a_start_that_ended_before_it_could_be_read_is_found.
+    Race: it leaves a daemon behind and ends, after the list of all processes was made and before it is looked at, or
+    until it is asked again.  The daemon is in no list then.  So everything is looked at until nothing new is found.
+    Tests: test_strays.py::test_p9_a_daemon_of_a_start_that_ended_before_it_could_be_read_is_found,
+    test_strays.py::test_p9_a_daemon_of_a_start_that_ended_before_it_was_looked_at_is_found.
 
     Raises:
         OSError: the machine is full.
     """
-    found, told = [], set[tuple[int, int]]()
+    found: list[tuple[ProcessStat, marks.Mark]] = []
+    told: set[tuple[int, int]] = set()  # pid and start of those whose environment was read
     until = clock.monotonic() + patience
     looks = 0
     while True:
         looks += 1
-        unread = []
+        unread, known = [], len(found)
         for about in procfs.everything():
             key = (about.pid, about.start_ticks)
             if key in told or about.pid == os.getpid() or about.sid <= 1:
@@ -112,7 +115,8 @@ def carriers(nonce: str, patience: float = UNREADABLE_AFTER) -> list[tuple[Proce
             mark = marks.parse(block) if block else None
             if mark is not None and mark.nonce == nonce:
                 found.append((about, mark))
-        if not unread or (looks > 1 and clock.monotonic() >= until):
+        nothing_new = not unread and len(found) == known
+        if looks > 1 and (nothing_new or clock.monotonic() >= until):
             return found
         left = list(filter(_is_ours_still, unread))
         told |= {(about.pid, about.start_ticks) for about in unread if about not in left}
