@@ -310,7 +310,7 @@ class Loop:
     def _obey(self) -> None:
         self._keeper.before_signals(SLURM_MAY_BE_AHEAD if self._signals_first else 0.0)
         while orders := self._supervision.take_orders():
-            starts = [order for order in orders if isinstance(order, Start)]
+            starts: list[Start] = []
             for order in orders:
                 match order:
                     case Write(record=record, t=t, mono=mono):
@@ -319,6 +319,8 @@ class Loop:
                             self._launcher.ended(record.job_id, seq)
                     case Order(job_id=job_id, action=action):
                         self._perform(job_id, action)
+                    case Start():
+                        starts.append(order)
                     case Say(text=text):
                         self._keeper.say(text)
                     case Do():

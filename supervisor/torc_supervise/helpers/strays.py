@@ -97,19 +97,20 @@ def carriers(nonce: str, patience: float = UNREADABLE_AFTER) -> list[tuple[Proce
         OSError: the machine is full.
     """
     found: list[tuple[ProcessStat, marks.Mark]] = []
-    told: set[tuple[int, int]] = set()  # pid and start of those whose environment was read
+    told: set[tuple[int, int]] = set()  # pid and start of those that need not be asked again
     until = clock.monotonic() + patience
     looks = 0
     while True:
         looks += 1
-        unread, known = [], len(found)
+        unread: dict[tuple[int, int], ProcessStat] = {}
+        known = len(found)
         for about in procfs.everything():
             key = (about.pid, about.start_ticks)
             if key in told or about.pid == os.getpid() or about.sid <= 1:
                 continue
             block = marks.environment_block(about) if about.alive else b""
             if block is None:
-                unread.append(about)
+                unread[key] = about
                 continue
             told.add(key)
             mark = marks.parse(block) if block else None
@@ -118,9 +119,8 @@ def carriers(nonce: str, patience: float = UNREADABLE_AFTER) -> list[tuple[Proce
         nothing_new = not unread and len(found) == known
         if looks > 1 and (nothing_new or clock.monotonic() >= until):
             return found
-        left = list(filter(_is_ours_still, unread))
-        told |= {(about.pid, about.start_ticks) for about in unread if about not in left}
-        if left and clock.monotonic() < until:
+        told |= {key for key, about in unread.items() if not _is_ours_still(about)}
+        if not unread.keys() <= told and clock.monotonic() < until:
             select.poll().poll(LOOK_AGAIN_AFTER * 1000)
 
 

@@ -43,7 +43,7 @@ class Results(MutableMapping[JobId, tuple[str, JobEnded]]):
             self._packed[job_id] = result
 
     def __getitem__(self, job_id: JobId) -> tuple[str, JobEnded]:
-        packed = self._packed[job_id] if 0 <= job_id < len(self._packed) else None
+        packed = self._at(job_id)
         if packed is None:
             raise KeyError(job_id)
         if isinstance(packed, tuple):
@@ -58,15 +58,16 @@ class Results(MutableMapping[JobId, tuple[str, JobEnded]]):
         self._count -= 1
 
     def __contains__(self, job_id: object) -> bool:
-        if not isinstance(job_id, int) or not 0 <= job_id < len(self._packed):
-            return False
-        return self._packed[job_id] is not None
+        return isinstance(job_id, int) and self._at(job_id) is not None
 
     def __iter__(self) -> Iterator[JobId]:
         return (job_id for job_id, packed in enumerate(self._packed) if packed is not None)
 
     def __len__(self) -> int:
         return self._count
+
+    def _at(self, job_id: JobId) -> bytes | tuple[str, JobEnded] | None:
+        return self._packed[job_id] if 0 <= job_id < len(self._packed) else None
 
     def copy(self) -> Results:
         other = Results()

@@ -135,11 +135,8 @@ class Lineage:
 
     def _owner_of_orphan(self, about: ProcessStat, alive: Collection[int]) -> int | None:
         key = (about.pid, about.start_ticks)
-        owner = self._known(about)
-        if owner is None and self._by_cgroup:
-            owner = self._below_cgroup_of(about)
+        owner = self._known(about, orphan=True)
         if owner is not None:
-            self._owner[key] = owner
             return owner
         if key not in self._unmarked:
             mark = self._mark_of(about)
@@ -156,27 +153,22 @@ class Lineage:
         self._owner[key] = last = max(candidates, key=lambda leader: (self._leaders[leader].since, leader))
         return last
 
-    def _known(self, about: ProcessStat) -> int | None:
-        """By ancestry or by cgroup."""
-        key = (about.pid, about.start_ticks)
-        owner = self._owner.get(key)
-        if owner is None and self._by_cgroup:
-            owner = self._by_cgroup.get(cgroups.path_of(about.pid) or "")
-            if owner is not None:
-                self._owner[key] = owner
-        return owner
-
-    def _below_cgroup_of(self, about: ProcessStat) -> int | None:
-        """Of an orphan: its job may have made cgroups of its own below its own one.
+    def _known(self, about: ProcessStat, *, orphan: bool = False) -> int | None:
+        """By ancestry or by cgroup; of an orphan also by one above its own: its job may have made some below its own.
 
         Not of what has living parents: below a supervisor that runs as a job are the cgroups of that one's jobs.
         Test: test_escapees.py::test_p5_in_a_cgroup_no_escapee_is_taken_for_another_jobs.
         """
-        path = cgroups.path_of(about.pid) or ""
-        while path := path.rpartition("/")[0]:
-            if (owner := self._by_cgroup.get(path)) is not None:
-                return owner
-        return None
+        key = (about.pid, about.start_ticks)
+        owner = self._owner.get(key)
+        if owner is None and self._by_cgroup:
+            path = cgroups.path_of(about.pid) or ""
+            owner = self._by_cgroup.get(path)
+            while owner is None and orphan and (path := path.rpartition("/")[0]):
+                owner = self._by_cgroup.get(path)
+            if owner is not None:
+                self._owner[key] = owner
+        return owner
 
     def _under_way(self, ticks: int) -> frozenset[int]:
         """Leaders that had started by then."""
