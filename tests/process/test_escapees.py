@@ -400,7 +400,7 @@ def test_p5_what_another_supervisor_inside_of_a_job_sees_to_is_asked_by_that_one
     supervisor = bench.start(
         job(
             "nested",
-            f"{inner} {plain} trap 'kill -USR1 %1' TERM; read -r _ <$BENCH/stop; read -r _ <$BENCH/over; kill -KILL %1",
+            f"trap 'kill -USR1 %1' TERM; {inner} {plain} read -r _ <$BENCH/stop; read -r _ <$BENCH/over; kill -KILL %1",
         )
     )
     bench.said.expect(2, "ready", unless_gone=supervisor.pid)

@@ -13,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from support import waiting
-from support.supervised import CHILDREN, Bench, Supervisor, child, job, say, workflow_of
+from support.supervised import CHILDREN, Bench, Supervisor, child, job, say, until_trapped, workflow_of
 from support.users import NOBODY, as_nobody, bench_for_nobody
 from support.ways import WAYS, WIPED, escapes
 from torc_supervise.posix import namespaces
@@ -22,17 +22,17 @@ from torc_supervise.workflow.model import Job, Workflow
 pytestmark = pytest.mark.process
 
 # Programs that an ordinary user can run: in a namespace nobody reads root's home, where Python may be.
-SAVES = """
+SAVES = f"""
 exec 9>$BENCH/held
 trap 'echo asked >$BENCH/said; read -r _ <$BENCH/leave; echo saved >$1; echo saved >$BENCH/said; exit 0' TERM
 echo ready >$BENCH/said
-while :; do read -r _ <>$BENCH/quiet; done
+{until_trapped("$BENCH/quiet")}
 """
-DEAF = """
+DEAF = f"""
 exec 9>$BENCH/held
 trap 'echo got TERM >$BENCH/said' TERM
 echo ready $$ >$BENCH/said
-while :; do read -r _ <>$BENCH/quiet; done
+{until_trapped("$BENCH/quiet")}
 """
 every_way = pytest.mark.parametrize("way", [*WAYS.values(), *WIPED.values()], ids=[*WAYS, *WIPED])
 

@@ -221,11 +221,16 @@ def test_p4_a_program_whose_main_thread_has_ended_still_saves(bench: Bench) -> N
     assert supervisor.journal().results()["threads"]["ended"] == "in_grace"
 
 
-def cancel(bench: Bench) -> None:
-    """Over the control socket."""
+def control_socket(bench: Bench) -> str:
+    """Where the running supervisor listens."""
     snapshot = Path(bench.output / "workflows" / "1" / "status.json")
     waiting.wait_until(snapshot.exists, "no snapshot")
-    path = json.loads(snapshot.read_bytes())["supervisor"]["control"]
+    path: str = json.loads(snapshot.read_bytes())["supervisor"]["control"]
+    return path
+
+
+def cancel(path: str) -> None:
+    """Over the control socket."""
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(path)
         client.sendall(b'{"ask": "cancel"}\n')
@@ -237,8 +242,9 @@ def test_p10_a_cancel_that_the_supervisor_did_not_live_to_record_is_recorded(ben
     supervisor = bench.start(job("long", SLEEPS))
     bench.said.expect(starting_with="ready", unless_gone=supervisor.pid)
     keeper = supervisor.keeper()
-    supervisor.signal(signal.SIGSTOP)
-    cancel(bench)
+    listens = control_socket(bench)  # in the snapshot, for which its keeper waits for its records
+    supervisor.stop(supervisor.pid)
+    cancel(listens)
     supervisor.signal(signal.SIGKILL)
     bench.held.wait()
     waiting.wait_for_end(keeper)
@@ -249,7 +255,7 @@ def test_p10_a_cancel_that_the_supervisor_did_not_live_to_record_is_recorded(ben
 def test_a_cancel_over_the_control_socket(bench: Bench) -> None:
     supervisor = bench.start(job("long", SLEEPS))
     bench.said.expect(starting_with="ready", unless_gone=supervisor.pid)
-    cancel(bench)
+    cancel(control_socket(bench))
     report = supervisor.end(exit_code=1)
     assert report["state"] == "canceled"
     assert supervisor.journal().results()["long"]["status"] == "canceled"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from support.supervised import until_trapped
 from support.waiting import LIMIT, EndOfFile, Fifo, wait_until
 from torc_supervise.exitstatus import STEP_LOST
 from torc_supervise.helpers import step_leader
@@ -29,6 +30,8 @@ class Step:
     def __init__(self, directory: Path, said: Fifo) -> None:
         self.directory, self.said = directory, said
         self.stderr = directory / "job.e"
+        self._quiet = directory / "quiet"
+        os.mkfifo(self._quiet)
         self._lifeline, self.held = os.pipe()
         self.leader: subprocess.Popen[bytes] | None = None
 
@@ -38,6 +41,7 @@ class Step:
         environment = {
             **os.environ,
             "SAID": str(self.said.path),
+            "QUIET": str(self._quiet),
             "TORC_OUTPUT_DIR": str(self.directory),
             **dict.fromkeys(("TORC_WORKFLOW_ID", "TORC_RUN_ID", "TORC_JOB_ID"), "1"),
             LEADER_NAME: "1",
@@ -98,7 +102,7 @@ def holding(tmp_path: Path) -> Iterator[EndOfFile]:
     made.close()
 
 
-SAVES = "trap 'echo got >$SAID; exit 3' TERM; echo ready >$SAID; while :; do read -t 60 <> <(:); done"
+SAVES = f"trap 'echo got >$SAID; exit 3' TERM; echo ready >$SAID; {until_trapped('$QUIET')}"
 DEAF = "trap '' TERM; (trap '' TERM; echo ready >$SAID; read <> <(:)) & echo ready >$SAID; wait"
 
 

@@ -14,7 +14,7 @@ import pytest
 from msgspec.structs import replace
 
 from support import waiting
-from support.supervised import HOLD, SLEEPS, Bench, child, job, say, workflow_of
+from support.supervised import HOLD, SLEEPS, Bench, child, job, say, until_trapped, workflow_of
 from torc_supervise.errors import JournalError
 from torc_supervise.helpers import strays
 from torc_supervise.helpers.keeper import KeeperSetup
@@ -33,7 +33,7 @@ from torc_supervise.store.lock import acquire
 pytestmark = pytest.mark.process
 
 WAITS = f"{HOLD} {say('at gate')} read -r _ <$BENCH/gate"
-SAVES = "trap 'exit 3' TERM; echo ready; while :; do read -t 60 <> <(:); done"
+SAVES = f"trap 'exit 3' TERM; echo ready; {until_trapped('$TORC_OUTPUT_DIR/quiet')}"
 
 
 @contextmanager
@@ -47,6 +47,8 @@ def process(nonce: str, output: Path) -> Iterator[subprocess.Popen[bytes]]:
         "TORC_ATTEMPT_ID": "1",
         "TORC_OUTPUT_DIR": str(output),
     }
+    if not (output / "quiet").exists():
+        os.mkfifo(output / "quiet")
     with subprocess.Popen(
         ["bash", "-c", SAVES], start_new_session=True, stdout=subprocess.PIPE, env={**os.environ, **marks}
     ) as made:

@@ -297,5 +297,15 @@ def say(text: str) -> str:
     return f"echo {text} >$BENCH/said;"
 
 
+def until_trapped(fifo: str) -> str:
+    """Shell command: wait, with a fifo to which nobody writes, until a trap ends the shell.
+
+    Race: bash runs its traps between two commands, and a signal that comes after the last look for one and before the
+    read(2) of ``read`` does not interrupt it (bash 5.2: 6 of 700).  So ``read`` gives up after a moment, and a trap
+    that was missed runs then.
+    """
+    return f"while :; do read -rt 0.1 _ <>{fifo}; done"
+
+
 SLEEPS = f"{HOLD} {say('ready $$')} exec sleep 1000"
 """A job that dies of SIGTERM."""
