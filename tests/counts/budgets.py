@@ -36,7 +36,7 @@ BUDGETS = {
     "modules_of_status": Budget(72, "modules that `status` loads", _IMPORTS),
     "modules_of_run": Budget(305, "modules that `run` loads, helpers included", _IMPORTS),
     "parent_calls_per_job": Budget(35, "system calls of the parent", _STRACE, traced=True),
-    "keeper_calls_per_job": Budget(12, "system calls of the keeper", _STRACE, traced=True),
+    "keeper_calls_per_job": Budget(11, "system calls of the keeper, snapshots apart", _STRACE, traced=True),
     "shell_calls_per_job": Budget(
         105,
         "system calls of a job's shell, beyond those of bash -c true",

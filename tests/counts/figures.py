@@ -91,13 +91,22 @@ def _traced(directory: Path, count: int) -> Counter[str]:
 def _calls(trace: Path) -> Counter[str]:
     """Calls by ``parent``, ``keeper`` and ``shell``.  A job's process is whoever executes a program.
 
-    How often threads wait for each other (futex) is chance, and is left out.
+    How often threads wait for each other (futex) is chance, and is left out.  So are snapshots: there is one a second,
+    so how many there are to a job says how fast the machine is.
     """
     by_pid: dict[str, Counter[str]] = {}
+    in_snapshot: set[str] = set()  # threads that write one
     with open(trace, encoding="utf-8", errors="replace") as lines:
         for line in lines:
-            if call := _CALL.match(line):
-                by_pid.setdefault(call[1], Counter())[call[2]] += 1
+            if not (call := _CALL.match(line)):
+                continue
+            by_pid.setdefault(call[1], Counter())
+            if call[2] == "openat" and "/status.json.new" in line:
+                in_snapshot.add(call[1])
+            if call[1] not in in_snapshot:
+                by_pid[call[1]][call[2]] += 1
+            elif call[2] == "rename":
+                in_snapshot.remove(call[1])
     who: Counter[str] = Counter()
     parent = next(iter(by_pid))
     for pid, calls in by_pid.items():
