@@ -22,8 +22,11 @@ COMMAND = """
 name: command
 jobs: [{name: waits, command: 'true'}]
 actions:
-  - {trigger_type: on_workflow_start, action_type: run_commands, commands: ['touch begun; sleep 1000; true']}
+  - trigger_type: on_workflow_start
+    action_type: run_commands
+    commands: ['sleep 1000 & : >begun; while :; do wait; done']
 """
+"""Two processes from the moment on in which the file is there, and none that ends or begins later."""
 
 
 def kill_all_of_it(cli: Cli) -> None:
