@@ -27,9 +27,9 @@ def test_a_job_for_which_too_little_time_is_left_stays_ready_and_is_named(cli: C
     cli.write(
         "w.yaml",
         "name: w\njobs:\n  - {name: first, command: 'true'}\n  - name: second\n    command: 'true'\n"
-        "    depends_on: [first]\n    resource_requirements: {num_cpus: 1, memory: 1m, runtime: PT60S}\n",
+        "    depends_on: [first]\n    resource_requirements: {num_cpus: 1, memory: 1m, runtime: PT10M}\n",
     )
-    done = cli.run("run", "w.yaml", "--time-limit", "60s")
+    done = cli.run("run", "w.yaml", "--time-limit", "10m")
     assert done.code == 75
     assert "warning: not enough time was left to start 1 job: 'second'" in done.err
     status = cli.run("status", "1", "-f", "json").json
