@@ -47,7 +47,7 @@ def finished(cli: Cli) -> Cli:
 
 
 def test_a_running_job_shows_how_long_it_has_run_and_its_pid(waiting: Cli) -> None:
-    status = waiting.run("status", "1", "-f", "json").json
+    status = waiting.run("status", "1", "-f", "json", patient=True).json
     waiter, after = status["jobs"]
     assert (status["source"], waiter["status"]) == ("live", "running")
     assert waiter["exec_time_seconds"] > 0.0
@@ -181,6 +181,7 @@ def test_following_a_workflow_shows_jobs_that_start_later(cli: Cli) -> None:
     )
     supervisor = cli.start("run", "w.yaml")
     up.expect()
+    cli.wait_until_started(1)
     follower = cli.start("logs", "1", "--follow")
     assert "==> a: stdout <==" in follower.wait_for_out("early")
     first.put(b"go\n")
@@ -203,6 +204,7 @@ def test_following_one_job_ends_with_it_however_many_others_run(cli: Cli) -> Non
     )
     supervisor = cli.start("run", "w.yaml", "--max-parallel-jobs", "32")
     up.expect(32)
+    cli.wait_until_started(32)
     follower = cli.start("logs", "1", "last", "--follow", "--stdout")
     assert follower.wait_for_out("here") == "here\n"
     assert follower.process.poll() is None
