@@ -43,7 +43,7 @@ def test_the_guides_example_is_stopped_by_any_of_the_signals_and_resumed(
 
     assert stopped.code == 75
     assert f"{signum.name} received: 1 job asked to save, waiting up to 30 s" in stopped.err
-    # Not always the last line: where its keeper takes long to leave, the supervisor does not wait to have the last word.
+    # Not always the last line: a keeper that takes long to leave is not waited for.
     way_on = only(line for line in stopped.err.splitlines() if "to go on: " in line)
     how = way_on.partition("to go on: torc-supervise ")[2]
     status = cli.run("status", "1", "-f", "json").json
