@@ -122,13 +122,20 @@ class Site:
 
         self.cluster.wait(there, f"no {event} {fields} in the journal")
 
-    def assert_saved(self) -> None:
-        """The promises of an ending: the work is saved and said to be, and every attempt has its one result."""
+    def assert_saved(self, run_id: int | None = None) -> None:
+        """The promises of an ending: the work is saved and said to be, and every attempt has its one result.
+
+        Args:
+            run_id: the run that ended so, if not the last one.
+        """
         assert (self.directory / "checkpoint").read_text() == "saved\n"
-        result = self.result("train")
+        of_run = {"run_id": run_id} if run_id is not None else {}
+        result, journal = self.result("train"), self.journal
+        if run_id is not None:
+            (result,) = journal.of("job_ended", job_id=1, run_id=run_id)
         ended = (result["status"], result["ended"], result["checkpoint_saved"])
         assert ended == ("terminated", "in_grace", True), self.said()
-        last = self.journal.of("run_ended")[-1]
+        last = journal.of("run_ended", **of_run)[-1]
         assert (last["state"], last["exit_code"]) == ("terminated", 75)
 
     def assert_completed(self) -> None:
