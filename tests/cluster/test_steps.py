@@ -19,16 +19,17 @@ from support.waiting import Fifo, wait_for_end
 
 PROGRAM = Path(sys.executable).parent / "torc-supervise"
 
+# Blocked and waited for: a handler runs between two steps of the program, and a read that begins just after the signal
+# has come would not end.
 SAVES = """
 import os, signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 said = os.open(os.environ["SAID"], os.O_WRONLY)
-reader, writer = os.pipe()
-signal.signal(signal.SIGTERM, lambda *_: os.write(writer, b"x"))
 name = os.environ["TORC_JOB_NAME"]
 os.write(said, f"ready {name} {os.uname().nodename} {os.getpid()}\\n".encode())
-os.read(reader, 1)
+signal.sigwait({signal.SIGTERM})
 while "deaf" in name:
-    os.read(reader, 1)
+    signal.sigwait({signal.SIGTERM})
 with open(name + ".ckpt", "w") as file:
     file.write("saved")
 """
@@ -62,6 +63,11 @@ class Allocation:
         """Its record, which may be written after the first job has begun."""
         self.cluster.wait(lambda: self.of("run_started"), "the run is not on record")
         return self.of("run_started")[0]
+
+    def wait_for_starts(self, count: int) -> list[dict[str, Any]]:
+        """The records of so many starts; a job may say that it is ready before its own is written."""
+        self.cluster.wait(lambda: len(self.of("job_started")) >= count, "not all starts are on record")
+        return self.of("job_started")
 
     def of(self, event: str) -> list[dict[str, Any]]:
         return [record for record in self.records() if record["event"] == event]
@@ -162,7 +168,7 @@ def test_exit_codes_and_signals_are_told_as_they_are(allocation: Allocation) -> 
 def test_a_warning_has_steps_save_and_the_deaf_killed_on_every_node(allocation: Allocation) -> None:
     names = [*(f"save{n}" for n in range(3)), "deaf"]
     allocation.submit(
-        [saving(name, cpus=3) for name in names[:3]] + [saving("deaf")], srun_termination_signal="TERM@6"
+        [saving(name, cpus=3) for name in names[:3]] + [saving("deaf")], srun_termination_signal="TERM@30"
     )
     begun = allocation.ready(4)
     assert len({node for node, _ in begun.values()}) == 3
@@ -181,6 +187,7 @@ def test_p10_kill_9_of_the_supervisor_leaves_nothing_on_the_nodes(allocation: Al
     """Its end is the end of the batch job, so Slurm may be faster: nothing is left either way."""
     allocation.submit([saving("a", cpus=4), saving("b", cpus=4)], srun_termination_signal="TERM@20")
     begun = allocation.ready(2)
+    allocation.wait_for_starts(2)
     supervisor = allocation.supervisor()
     keeper = psutil.Process(allocation.run_started()["keeper_pid"])
     supervisor.kill()
@@ -226,7 +233,7 @@ def test_a_step_whose_srun_was_killed_is_canceled_through_slurm(allocation: Allo
     """Control: without that its task goes on, because an srun that is killed with its helper closes nothing."""
     allocation.submit([saving("orphan", cpus=4), saving("other", cpus=4)])
     begun = allocation.ready(2)
-    (started,) = [r for r in allocation.records() if r["event"] == "job_started" and r["job_id"] == 1]
+    (started,) = [record for record in allocation.wait_for_starts(2) if record["job_id"] == 1]
     (srun,) = psutil.Process(started["pid"]).children()
     os.killpg(srun.pid, signal.SIGKILL)
     wait_for_end(begun["orphan"][1])
