@@ -17,7 +17,7 @@ from torc_supervise.store.layout import find
 HEAD = """\
 name: chain
 slurm_schedulers:
-  - {{name: short, account: research, nodes: 1, walltime: "1"{extra}}}
+  - {{name: short, account: research, nodes: 1, walltime: "2"{extra}}}
 execution_config: {{sigterm_lead_seconds: {lead}, sigkill_headroom_seconds: 5}}
 jobs:
 """
@@ -55,8 +55,8 @@ class Place:
         self.directory = directory
         self.said = Fifo(directory / "said")
         written = f', extra: "{extra}"' if extra else ""
-        # Without Slurm's warning the supervisor acts by itself, a third of the minute after it has begun.
-        head = HEAD.format(extra=written, lead=5 if extra else 35)
+        # Without Slurm's warning the supervisor acts by itself, 45 s after it has begun: by then a job has to work.
+        head = HEAD.format(extra=written, lead=5 if extra else 70)
         (directory / "workflow.yaml").write_text(head + jobs)
 
     def submit(self, *options: str) -> str:
@@ -83,7 +83,8 @@ class Place:
         return self.cluster.run("squeue", "--noheader", "--format=%i").stdout.split()
 
 
-@pytest.mark.parametrize("extra", ["", "--signal=B:TERM@20"])
+# Slurm may warn 30 s early, which is 30 s after the start then.
+@pytest.mark.parametrize("extra", ["", "--signal=B:TERM@60"])
 def test_a_job_that_needs_three_allocations_completes_with_no_hand_on_it(
     cluster: Cluster, tmp_path: Path, extra: str
 ) -> None:
