@@ -12,8 +12,10 @@ import pytest
 
 from support.cli import Cli, only
 from support.waiting import Fifo, wait_for_state
-from torc_supervise import TorcError, cancel, look_up
+from torc_supervise import TorcError, cancel, log_files, look_up
 from torc_supervise.operations import lookup
+from torc_supervise.operations.opened import open_workflow
+from torc_supervise.store import layout
 from torc_supervise.store.jsontext import dumps, loads
 
 WAITS = """
@@ -169,6 +171,14 @@ def test_the_names_of_jobs_are_completed(finished: Cli) -> None:
 
 
 # -- logs --follow ------------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_is_not_on_record_yet_may_still_print(finished: Cli) -> None:
+    """Whoever follows its workflow from its first moment on would see nothing, and be told that all is well."""
+    output = str(finished.directory / "torc_output")
+    with open_workflow(layout.find(output, 1), "run", lambda _: None):
+        assert not log_files(output, 1, None, ("stdout",)).over
+    assert log_files(output, 1, None, ("stdout",)).over
 
 
 def test_following_a_workflow_shows_jobs_that_start_later(cli: Cli) -> None:

@@ -10,9 +10,11 @@ from typing import Any
 from msgspec import Struct
 
 from torc_supervise.errors import TorcError
+from torc_supervise.operations import liveness
 from torc_supervise.operations.lookup import look_up, unreadable
 from torc_supervise.store import layout
 from torc_supervise.store.jsontext import loads
+from torc_supervise.store.lock import read_owner
 
 LOOK_EVERY = 0.5
 """Seconds.  Shared file systems tell nobody about changes made on another host, so following is looking."""
@@ -51,8 +53,7 @@ def log_files(output: str, workflow_id: int | None, wanted: str | None, streams:
     """
     document = look_up(output, workflow_id, with_jobs=True)
     head, rows = document.head, loads(document.text or b"{}")["jobs"]
-    supervisor = head["supervisor"]
-    over = supervisor is None or not supervisor["alive"]
+    over = _nobody_works(layout.find(output, workflow_id), head["supervisor"])
     if wanted is not None:
         rows = [_find(rows, wanted)]
         if rows[0]["attempt_id"] is None:
@@ -70,6 +71,14 @@ def log_files(output: str, workflow_id: int | None, wanted: str | None, streams:
                 found.append(LogFile(row["job_id"], row["name"], stream, path))
     allocations = head.get("allocations") or []
     return Logs(found, over, allocations[-1]["slurm_job_id"] if allocations else None)
+
+
+def _nobody_works(files: layout.WorkflowFiles, supervisor: dict[str, Any] | None) -> bool:
+    """Race: a run has the lock some moments before it is on record that there is one."""
+    if supervisor is not None and supervisor["alive"]:
+        return False
+    owner = read_owner(files.lock)
+    return owner is None or not liveness.lives(owner)
 
 
 def batch_files(output: str, workflow_id: int | None, wanted: str | None, streams: Iterable[str]) -> Logs:
