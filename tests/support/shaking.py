@@ -2,9 +2,9 @@
 
     scripts/shake [--seed N] [PYTEST ARGUMENTS]
 
-A process in SCHED_IDLE gets what the others leave (sched(7)), and a busy loop for each CPU leaves it next to nothing: so it
-stands still between two instructions while all others run, which on a machine with time to spare happens to one run in
-thousands.  What a new process inherits is taken from it mostly, or the whole family would be slow together.
+A process in SCHED_IDLE gets what the others leave (sched(7)), and a busy loop for each CPU leaves it next to nothing:
+so it stands still between two instructions while all others run, which on a machine with time to spare happens to one
+run in thousands.  What a new process inherits is taken from it mostly, or the whole family would be slow together.
 
 Only root may take a process out of SCHED_IDLE again.  What has wiped its environment is not found, and left alone.
 """
