@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 
 import pytest
+from msgspec.structs import replace
 
 from support import waiting
 from torc_supervise.helpers.kin import SLACK, Kin
@@ -15,7 +17,7 @@ from torc_supervise.machine import records as r
 from torc_supervise.machine.live import LiveAttempt
 from torc_supervise.posix import clock, marks, procfs
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures("patient_reads")]
 
 NONCE = f"ours-{os.getpid()}"  # another worker's processes are nobody's here
 OURS = {"TORC_RUN_NONCE": NONCE, "TORC_JOB_ID": "1", "TORC_ATTEMPT_ID": "1"}
@@ -61,7 +63,7 @@ def of_leader(stack: ExitStack, carried: Mapping[str, str]) -> Group:
 
 def of_member(stack: ExitStack, carried: Mapping[str, str]) -> Group:
     """The leader is gone, and reaped."""
-    text = " ".join(f"{name}={value}" for name, value in carried.items())
+    text = " ".join(f"{name}={shlex.quote(value)}" for name, value in carried.items())
     group = Group(f"env -i {text} {MEMBER}", {})
     stack.callback(group.end)
     group.leader.wait(waiting.LIMIT)
@@ -69,9 +71,10 @@ def of_member(stack: ExitStack, carried: Mapping[str, str]) -> Group:
 
 
 def members(kin: Kin, group: Group, age: float) -> list[int]:
-    """Of a job that had this number, and was started ``age`` seconds before the group was."""
+    """Of a job that had this number, and was started ``age`` seconds before the first of the group that is there."""
     pgid = group.leader.pid
-    live = LiveAttempt(r.JobStarted(1, 1, 1, pgid, pgid), "t", clock.monotonic() - age)
+    first = int(group.said) if group.said else pgid
+    live = LiveAttempt(r.JobStarted(1, 1, 1, pgid, pgid), "t", waiting.started_at(first) - age)
     found: list[int] = []
 
     def look() -> bool:
@@ -137,6 +140,7 @@ def test_an_exec_that_is_over_before_it_is_noticed_hides_no_mark(
     group = of_leader(stack, OURS)
     about = procfs.stat(group.leader.pid)
     assert about is not None
+    about = replace(about, state="S")  # it may wait for its program's file just now
     blocks = [b"", b"TORC_RUN_NONCE=ours"]
     monkeypatch.setattr(marks, "_read_with_patience", lambda pid: blocks.pop(0))
     assert marks.environment_block(about) == b"TORC_RUN_NONCE=ours"

@@ -75,10 +75,29 @@ def test_p6_an_end_that_has_moved_lengthens_no_grace_that_had_begun(
     assert min(kill_due(SAVES, live, EXECUTION, wall, 930.0) for wall in walls) == due
 
 
-def state_with(pgid: int, nonce: str | None = None) -> WorkflowState:
-    state = WorkflowState(1, workflow_of(job("j", "true")))
-    state.apply("t", clock.monotonic(), r.RunStarted(1, "here", 1, nonce=nonce))
-    state.apply("t", clock.monotonic(), r.JobStarted(1, 1, 1, pgid, pgid))
+def state_with(
+    pgid: int,
+    nonce: str | None = None,
+    *,
+    ago: float = 0.0,
+    what: Job | None = None,
+    mode: str | None = None,
+    nodes: tuple[str, ...] | None = None,
+    first: int = 0,
+) -> WorkflowState:
+    """A job was started.
+
+    Args:
+        ago: seconds before what is there of it.
+        first: pid of what is there of it, if that is not its leader.
+
+    Race: a test that is held up after the start of a process must not make that older than its job.
+    """
+    pid = first or pgid
+    began = waiting.started_at(pid) - ago if pid > 1 else clock.monotonic()
+    state = WorkflowState(1, workflow_of(what or job("j", "true")))
+    state.apply("t", began, r.RunStarted(1, "here", 1, nonce=nonce, mode=mode))
+    state.apply("t", began, r.JobStarted(1, 1, 1, pgid, pgid, nodes=nodes))
     return state
 
 
@@ -170,15 +189,13 @@ def test_p10_what_a_leader_has_left_behind_is_asked_though_the_signal_is_for_the
     with leader, os.fdopen(os.pidfd_open(left)) as watched:
         leader.stdout.close()
         leader.wait()
-        state = WorkflowState(1, workflow_of(job("j", "true", signal_scope="leader")))
-        state.apply("t", clock.monotonic(), r.RunStarted(1, "here", 1))
-        state.apply("t", clock.monotonic(), r.JobStarted(1, 1, 1, leader.pid, leader.pid))
-        written = execute(state)
+        written = execute(state_with(leader.pid, first=left, what=job("j", "true", signal_scope="leader")))
         assert [record.ended for record in written if isinstance(record, r.JobEnded)] == ["in_grace"]
         assert select.select([watched], [], [], 0.0)[0], "it has ended"
 
 
 @pytest.mark.process
+@pytest.mark.usefixtures("patient_reads")
 def test_p10_a_job_that_is_found_at_the_second_look_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its leader is gone; what is left of its group can only be told by its mark, which cannot be read at first."""
     code = (
@@ -194,10 +211,7 @@ def test_p10_a_job_that_is_found_at_the_second_look_is_asked(monkeypatch: pytest
     ) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == b"ready\n"
-        state = WorkflowState(1, workflow_of(job("j", "true")))
-        before = clock.monotonic() - 10 * kin.SLACK
-        state.apply("t", before, r.RunStarted(1, "here", 1, nonce="ours"))
-        state.apply("t", before, r.JobStarted(1, 1, 1, child.pid, child.pid))
+        state = state_with(child.pid, nonce="ours", ago=10 * kin.SLACK)
         read, look, looks = marks.environment_block, procfs.everything, 0
 
         def everything() -> Iterator[ProcessStat]:
@@ -232,10 +246,8 @@ def test_p10_the_leader_of_a_job_step_is_told_to_kill_and_not_killed() -> None:
     assert child.stdout is not None
     try:
         assert child.stdout.readline() == b"ready\n"
-        state = WorkflowState(1, workflow_of(job("j", "true", saves=False)))
-        state.apply("t", clock.monotonic(), r.RunStarted(1, "here", 1, mode="slurm"))
-        state.apply("t", clock.monotonic(), r.JobStarted(1, 1, 1, child.pid, child.pid, nodes=("n1",)))
-        written = execute(state)
+        plain = job("j", "true", saves=False)
+        written = execute(state_with(child.pid, what=plain, mode="slurm", nodes=("n1",)))
         assert [record.ended for record in written if isinstance(record, r.JobEnded)] == ["killed"]
         assert child.stdout.readline() == b"asked\n"
         assert child.wait(waiting.LIMIT) == 3

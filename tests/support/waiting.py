@@ -152,6 +152,13 @@ def state_of(pid: int) -> str | None:
         return None
 
 
+def started_at(pid: int) -> float:
+    """Monotonic seconds, in ticks, of a process that is there; what came between its start and this call is left out."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    offset = time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic()
+    return int(fields[19]) / os.sysconf("SC_CLK_TCK") - offset
+
+
 def wait_for_state(pid: int, letters: str) -> None:
     wait_until(
         lambda: (state_of(pid) or "gone") in letters, f"{pid} is {state_of(pid)}, not one of {letters}"
