@@ -205,8 +205,9 @@ def test_p9_a_disk_that_is_full_for_a_while(files: WorkflowFiles, monkeypatch: p
 
 
 def test_a_voice_has_no_thread_until_it_is_raised_and_none_after_it(
-    capfd: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(last_resort, "LAST_WORDS_LIMIT", waiting.LIMIT)
     before = set(threading.enumerate())  # one of an earlier test may be about to end
     voice = Voice()
     voice.lower()
