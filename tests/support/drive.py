@@ -2,10 +2,12 @@
 
 SETUP.json: ``{"output": DIR, "workflow": Workflow.to_dict() or null, "options": RunOptions fields, "resume": bool}``.
 ``"fault"``: a path; as soon as a file is there, the loop raises at the end of a turn, as a bug in it would.
-``"hung_disk"``: path of a FIFO; as soon as it is there, every fsync waits until somebody opens it for writing.
+``"hung_disk"``: path of a FIFO; as soon as it is there, every fsync waits until somebody opens it for writing; the file
+``hung_disk.reached`` says that one does.
 ``"sick_disk"``: a path; as long as a file is there, every fsync fails with the error that it names.
 ``"no_keepers"``: a path; as long as a file is there, every new keeper dies before it has done anything.
-``"flush_limit"``, ``"interrupt"``: see ``Bench.start``.
+``"flush_limit"``, ``"interrupt"``, ``"leftover_grace"``: see ``Bench.start``.
+``"last_words"``: seconds for which whoever takes what is said is waited for at the end, null for what is usual.
 ``"cgroups"``: whether jobs may get cgroups of their own.
 Without a workflow the newest one in DIR is opened again: run once more with ``resume``, else only opened, which
 records what a dead supervisor left.  The last line on stdout is the report, as JSON.
@@ -22,9 +24,12 @@ from typing import Any
 
 from msgspec.structs import asdict
 
+from torc_supervise import loop
 from torc_supervise.errors import TorcError
 from torc_supervise.helpers import keeper, link
+from torc_supervise.helpers.speaker import Speaker
 from torc_supervise.loop import Loop
+from torc_supervise.machine import step
 from torc_supervise.operations import opened as o
 from torc_supervise.operations import run as runs
 from torc_supervise.operations.reinitialize import first_record, plan_reinitialize, reinitialize
@@ -66,6 +71,8 @@ def plant_in_disk(fifo: str, sick: str) -> None:
 
     def fail(descriptor: int) -> None:
         if os.path.exists(fifo):
+            with open(f"{fifo}.reached", "wb"):
+                pass
             with open(fifo, "rb"):  # waits until somebody has it open for writing
                 pass
         if os.path.exists(sick):
@@ -89,6 +96,16 @@ def interrupt_after_fork(signum: int) -> None:
     link.fork_helper = interrupted
 
 
+def plant_in_speakers(seconds: float) -> None:
+    """A file takes what is said to it: however late their threads are, they are waited for."""
+    finish = Speaker.finish
+
+    def patient(self: Speaker, limit: float) -> None:
+        finish(self, seconds if limit else limit)
+
+    Speaker.finish = patient  # type: ignore[method-assign]
+
+
 def main(path: str) -> int:
     with open(path, "rb") as file:
         setup = json.load(file)
@@ -98,6 +115,10 @@ def main(path: str) -> int:
         plant_in_disk(setup["hung_disk"], setup["sick_disk"])
     if setup["flush_limit"] is not None:
         runs.FLUSH_LIMIT = setup["flush_limit"]
+    if setup["leftover_grace"] is not None:
+        step.LEFTOVER_GRACE = loop.LEFTOVER_GRACE = setup["leftover_grace"]
+    if setup["last_words"] is not None:
+        plant_in_speakers(setup["last_words"])
     if setup["interrupt"] is not None:
         interrupt_after_fork(setup["interrupt"])
     if not setup["cgroups"]:

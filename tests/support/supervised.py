@@ -52,6 +52,7 @@ class Bench:
         before: str = "",
         cgroups: bool = False,
         flush_limit: float | None = None,
+        leftover_grace: float | None = None,
         interrupt: int | None = None,
         **options: Any,
     ) -> Supervisor:
@@ -61,6 +62,7 @@ class Bench:
             cgroups: let each job have one where that is possible, as it is in earnest.
             before: what a batch script does before it execs the supervisor.
             flush_limit: seconds that it waits at the end for records to be written, if not a minute.
+            leftover_grace: seconds that what a job leaves behind has, if not ``LEFTOVER_GRACE``.
             interrupt: number of a signal that reaches it when it has forked its keeper, and before its loop.
         """
         if jobs or workflow is not None:
@@ -75,6 +77,8 @@ class Bench:
             "resume": resume,
             "cgroups": cgroups,
             "flush_limit": flush_limit,
+            "leftover_grace": leftover_grace,
+            "last_words": waiting.LIMIT if stderr is None else None,
             "interrupt": interrupt,
             "fault": str(self.directory / "fault"),
             "hung_disk": str(self.directory / "hung_disk"),

@@ -66,7 +66,11 @@ class Fifo:
     def _wait(self, seconds: float, pid: int | None) -> None:
         poll = select.poll()
         poll.register(self._fd, select.POLLIN)
-        pidfd = os.pidfd_open(pid) if pid is not None else None
+        try:
+            pidfd = os.pidfd_open(pid) if pid is not None else None
+        except ProcessLookupError:  # what it was waited for may have come before it ended, after our last look
+            assert self._read(), f"process {pid} has ended; lines: {self.lines[:5]}"
+            return
         if pidfd is not None:
             poll.register(pidfd, select.POLLIN)
         ready = [fd for fd, _ in poll.poll(seconds * 1000)]
