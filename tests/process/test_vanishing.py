@@ -80,16 +80,18 @@ def test_a_job_whose_files_cannot_be_made_fails_and_the_others_go_on(bench: Benc
 
 def test_p8_a_disk_that_hangs_under_the_journal_delays_no_signal_and_no_status(bench: Bench) -> None:
     leave, quick = bench.gate("leave"), bench.gate("quick")
-    savers = [job(f"saver{i}", child("saver.py", f"checkpoint{i}", "quick")) for i in range(2)]
-    supervisor = bench.start(*savers, job("slow", child("saver.py", "checkpoint", "leave")))
+    grace = {"sigterm_lead_seconds": 10_000.0}
+    savers = [job(f"saver{i}", child("saver.py", f"checkpoint{i}", "quick"), **grace) for i in range(2)]
+    supervisor = bench.start(*savers, job("slow", child("saver.py", "checkpoint", "leave"), **grace))
     bench.said.expect(3, "ready", unless_gone=supervisor.pid)
     waiting.wait_until(lambda: len(supervisor.journal().of("job_started")) == 3, "not written")
     waiting.wait_until(lambda: status(bench)["source"] == "live", "no live status")
     os.mkfifo(bench.directory / "hung_disk")
     supervisor.signal(signal.SIGTERM)
     bench.said.expect(3, "asked", unless_gone=supervisor.pid)
-    # The keeper hangs when it has written these; else it might write the results together with them.
-    waiting.wait_until(lambda: supervisor.journal().of("termination_started"), "not written")
+    # The keeper hangs before the results come; else it might write them together with what came before.  It may do so
+    # as soon as the disk does: at what it had written and not synced when we read it, or at a snapshot.
+    waiting.wait_until((bench.directory / "hung_disk.reached").exists, "it does not sync")
     quick.put(b"xx")
     bench.said.expect(2, "saved", unless_gone=supervisor.pid)
     waiting.wait_until(lambda: status(bench)["jobs_by_status"]["terminated"] == 2, "no live status")
@@ -109,9 +111,11 @@ def status(bench: Bench) -> dict[str, Any]:
 
 
 def test_journal_and_snapshot_can_be_read_at_every_moment_of_a_run(bench: Bench) -> None:
+    gate = bench.gate("gate")
     supervisor = bench.start(
-        *(job(f"j{i}", "exit 0", after=(f"j{i - 8}",) if i >= 8 else ()) for i in range(200)),
-        max_parallel_jobs=8,
+        *(job(f"j{i}", "exit 0", after=(f"j{i - 8}",) if i >= 8 else ()) for i in range(199)),
+        job("last", WAITS),  # until we have looked: the others may be faster
+        max_parallel_jobs=9,
     )
     directory = bench.output / "workflows" / "1"
     seen, looks = 0, 0
@@ -129,6 +133,8 @@ def test_journal_and_snapshot_can_be_read_at_every_moment_of_a_run(bench: Bench)
         assert seq >= seen, "a reader sees more and more"
         assert head["jobs_total"] == 200
         seen, looks = seq, looks + 1
+        if looks == 2:
+            gate.put(b"\n")
     supervisor.end(exit_code=0)
     assert looks > 1
     assert len(supervisor.journal().results()) == 200
