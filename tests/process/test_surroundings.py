@@ -128,7 +128,8 @@ def test_p5_what_a_batch_script_has_started_before_us_is_not_ours_to_end(bench: 
 def test_p5_a_daemon_that_left_its_jobs_group_may_still_save(bench: Bench) -> None:
     saver = child("saver.py", "checkpoint", "-")
     leave = bench.gate("leave")
-    supervisor = bench.start(job("starts", f"setsid {saver} & read -r _ <$BENCH/leave"))
+    command = f"setsid {saver} & read -r _ <$BENCH/leave"
+    supervisor = bench.start(job("starts", command), leftover_grace=10_000.0)
     bench.said.expect(starting_with="ready", unless_gone=supervisor.pid)
     leave.put(b"\n")
     supervisor.end(exit_code=0)

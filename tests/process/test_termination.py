@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from support import waiting
-from support.supervised import HOLD, SLEEPS, Bench, child, job, needs, say, workflow_of
+from support.supervised import HOLD, SLEEPS, Bench, Supervisor, child, job, needs, say, workflow_of
 
 pytestmark = pytest.mark.process
 
@@ -55,34 +55,51 @@ def test_p2_every_process_of_a_job_gets_the_signal(bench: Bench) -> None:
 
 def test_p2_control_with_scope_leader_only_the_leader_gets_it(bench: Bench) -> None:
     count = child("counts.py")
-    supervisor = bench.start(
-        workflow=workflow_of(
-            job("tree", f"{count} member & exec {count} leader", signal_scope="leader"), grace=3.0
-        )
-    )
+    command = f"{count} member & exec {count} leader"
+    supervisor = bench.start(job("tree", command, signal_scope="leader", sigterm_lead_seconds=100_000.0))
     bench.said.expect(2, "ready", unless_gone=supervisor.pid)
     supervisor.signal(signal.SIGTERM)
+    assert bench.said.expect(1, "got", unless_gone=supervisor.pid) == ["got SIGTERM leader"]
+    kill_by_interrupts(supervisor)
     supervisor.end(exit_code=75)
     bench.held.wait()
-    assert [line for line in bench.said.drain() if line.startswith("got")] == ["got SIGTERM leader"]
+    assert bench.said.drain() == []
     assert supervisor.journal().results()["tree"]["ended"] == "killed"
+
+
+def kill_by_interrupts(supervisor: Supervisor) -> None:
+    """End a run that is ending: a second Ctrl-C counts when it comes 0.2 s after the first, as it counts them."""
+
+    def interrupt() -> bool:
+        supervisor.signal(signal.SIGINT)
+        return not supervisor.running
+
+    waiting.wait_until(interrupt, "it does not end")
 
 
 @pytest.mark.parametrize(("time_limit", "return_code"), [(None, 137), (1000.0, 152)])
 def test_p6_a_deaf_job_is_killed_at_its_deadline_and_asked_once(
     bench: Bench, time_limit: float | None, return_code: int
 ) -> None:
+    leave = bench.gate("leave")
     supervisor = bench.start(
-        workflow=workflow_of(job("deaf", child("counts.py", "deaf")), grace=3.0), time_limit=time_limit
+        job("deaf", child("counts.py", "deaf"), sigterm_lead_seconds=3.0),
+        # Race: the deadline may be over, and the run with it, before the other signals are sent.
+        job("last", child("saver.py", "checkpoint", "leave"), sigterm_lead_seconds=600.0),
+        time_limit=time_limit,
     )
-    bench.said.expect(starting_with="ready", unless_gone=supervisor.pid)
+    bench.said.expect(2, "ready", unless_gone=supervisor.pid)
     supervisor.signal(signal.SIGTERM)
-    bench.said.expect(starting_with="got SIGTERM", unless_gone=supervisor.pid)
+    bench.said.expect(starting_with="asked", unless_gone=supervisor.pid)
     for _ in range(5):
         supervisor.signal(signal.SIGTERM)
+    waiting.wait_until(lambda: supervisor.journal().of("job_ended"), "it is not killed")
+    leave.put(b"x")
     supervisor.end(exit_code=75)
     bench.held.wait()
-    assert bench.said.drain() == [], "the job got its signal once"
+    # (None where it was held up until it was killed.)
+    got = [line for line in bench.said.drain() if line.startswith("got")]
+    assert got in (["got SIGTERM deaf"], []), "the job got its signal once"
     journal = supervisor.journal()
     result = journal.results()["deaf"]
     assert (result["status"], result["ended"], result["return_code"], result["signal"]) == (
@@ -91,8 +108,7 @@ def test_p6_a_deaf_job_is_killed_at_its_deadline_and_asked_once(
         return_code,
         "SIGKILL",
     )
-    asked, killed = journal.of("job_signaled")
-    assert (asked["signal"], killed["signal"]) == ("SIGTERM", "SIGKILL")
+    assert journal.signals_of("deaf") == ["SIGTERM", "SIGKILL"]
     assert len(journal.of("termination_started")) == 1
     assert len(journal.of("signal_received")) >= 2
 
@@ -248,7 +264,7 @@ def test_a_deaf_leftover_is_killed(bench: Bench) -> None:
 def test_a_member_that_is_not_our_child_keeps_its_group_until_it_ends(bench: Bench) -> None:
     """The job's leader exits; what is left of its group is the child of a process that left it with setsid."""
     leave = bench.gate("leave")
-    supervisor = bench.start(job("odd", child("stranger.py", "leave")))
+    supervisor = bench.start(job("odd", child("stranger.py", "leave")), leftover_grace=10_000.0)
     bench.said.expect(starting_with="ready", unless_gone=supervisor.pid)
     bench.said.expect(starting_with="got SIGTERM", unless_gone=supervisor.pid)
     leave.put(b"x")
@@ -284,12 +300,12 @@ def test_a_time_limit_acts_by_itself(bench: Bench) -> None:
     deaf = f"trap '' TERM; {HOLD} while :; do sleep 1000; done"
     supervisor = bench.start(
         workflow=workflow_of(
-            job("saves", child("saver.py", "checkpoint", "-"), sigterm_lead_seconds=2.0),
+            job("saves", child("saver.py", "checkpoint", "-"), sigterm_lead_seconds=6.0),
             job("deaf", deaf, sigterm_lead_seconds=0.2),
             job("later", "true", after=("saves",)),
             sigkill_headroom_seconds=0.2,
         ),
-        time_limit=8.0,
+        time_limit=12.0,
     )
     report = supervisor.end(exit_code=75)
     bench.held.wait()
