@@ -204,6 +204,43 @@ def test_p9_a_disk_that_is_full_for_a_while(files: WorkflowFiles, monkeypatch: p
     assert (tries, numbers(files)) == (3, [1, 2])
 
 
+def refuse_threads(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    """As a machine does that is too full for them."""
+    left, start = [None] * times, threading.Thread.start
+
+    def refuse(self: threading.Thread) -> None:
+        if left:
+            left.pop()
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+
+
+def test_p11_without_a_thread_the_last_records_wait_for_one(
+    files: WorkflowFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse_threads(monkeypatch, 3)
+    monkeypatch.setattr(last_resort, "RETRY_AFTER", 0.0)
+    assert LastResort(unconfirmed(files, locked(files), 2), within(waiting.LIMIT)).finish() is None
+    assert numbers(files) == [1, 2]
+
+
+def test_p11_a_voice_that_finds_no_thread_is_raised_later(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse_threads(monkeypatch, 2)
+    monkeypatch.setattr(last_resort, "LAST_WORDS_LIMIT", waiting.LIMIT)
+    voice = Voice()
+    voice.say("nobody hears this")
+    assert not voice.raise_()
+    voice.finish()
+    voice.say("hello")
+    voice.finish()
+    voice.lower()
+    assert capfd.readouterr().err == "torc-supervise: hello\n"
+
+
 def test_a_voice_has_no_thread_until_it_is_raised_and_none_after_it(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

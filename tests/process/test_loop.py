@@ -19,7 +19,7 @@ from support import waiting
 from support.fake_kernel import SUPERVISOR, FakeKernel, Process, ignore
 from support.supervised import job, workflow_of
 from torc_supervise.environment import RunEnvironment
-from torc_supervise.helpers import chores
+from torc_supervise.helpers import chores, speaker
 from torc_supervise.helpers.keeper import KeeperSetup
 from torc_supervise.helpers.link import KeeperLink, SamplerLink
 from torc_supervise.helpers.staff import SAMPLERS_IN_A_ROW
@@ -212,6 +212,33 @@ def test_p11_no_process_for_a_new_keeper_is_tried_again(
     assert it.leave()
     lines = Path(it.opened.files.journal).read_text().splitlines()
     assert sum('"job_ended"' in line for line in lines) == 1
+
+
+def test_p11_no_process_for_a_keeper_and_no_thread_to_say_so(
+    bare: Callable[..., Bare], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What was to be said is kept until somebody can say it."""
+    monkeypatch.setattr("torc_supervise.helpers.keeper.LAST_WORDS_LIMIT", waiting.LIMIT)
+    it = bare(workflow_of(job("short", "true")))
+    kill(it.keeper.pid)
+
+    def refuse(*arguments: Any) -> int:
+        raise RuntimeError("can't start new thread")
+
+    def refuse_fork() -> int:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fork", refuse_fork)
+        patched.setattr(speaker.threading.Thread, "start", refuse)
+        it.turn_blind()
+        while not it.loop.staff.alone:
+            it.loop.turn()
+    assert not it.keeper.voice.raised
+    while not it.supervision.done:
+        it.loop.turn()
+    assert it.leave()
+    assert "the keeper died" in capfd.readouterr().err
 
 
 def play(it: Bare, fake: FakeKernel) -> None:

@@ -7,6 +7,7 @@ limit (P8, P12).  There is no such thread while a keeper does its work.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -43,14 +44,18 @@ class Voice:
     def raised(self) -> bool:
         return self._speaker is not None
 
-    def raise_(self) -> None:
+    def raise_(self) -> bool:
+        """Whether it is raised now: not where the machine is too full for a thread (P11)."""
         if self._speaker is None:
-            self._speaker = Speaker(None)
+            with contextlib.suppress(RuntimeError):
+                self._speaker = Speaker(None)
+        return self.raised
 
     def say(self, text: str) -> None:
-        self.raise_()
-        assert self._speaker is not None
-        self._speaker.say(text)
+        """Nobody hears it where it cannot be raised."""
+        if self.raise_():
+            assert self._speaker is not None
+            self._speaker.say(text)
 
     def lower(self) -> None:
         """Its thread ends when it has said everything."""
@@ -84,13 +89,25 @@ class LastResort:
         self.problem: str | None = f"{what.files.journal}: the disk does not answer"
         self._what = what
         self._until = until
-        self._thread = threading.Thread(target=self._work, name="last resort", daemon=True)
-        self._thread.start()
+        self._thread: threading.Thread | None = None
+        self._begin()
 
     def finish(self) -> str | None:
         """Wait until it is done or the time is up; returns the problem, if there is one."""
-        self._thread.join(max(0.0, self._until - time.monotonic()))
+        while not self._begin() and (left := self._until - time.monotonic()) > 0.0:
+            threading.Event().wait(min(RETRY_AFTER, left))
+        if self._thread is not None:
+            self._thread.join(max(0.0, self._until - time.monotonic()))
         return self.problem
+
+    def _begin(self) -> bool:
+        """Whether there is a thread; not yet where the machine is too full for one (P11)."""
+        if self._thread is None:
+            thread = threading.Thread(target=self._work, name="last resort", daemon=True)
+            with contextlib.suppress(RuntimeError):
+                thread.start()
+                self._thread = thread
+        return self._thread is not None
 
     def _work(self) -> None:
         pause = threading.Event()

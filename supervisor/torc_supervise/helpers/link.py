@@ -147,8 +147,7 @@ class KeeperLink:
         self.pid = 0
         self.channel.close()
         self.gone = self.disowned or (self._told_to_leave and not self._unconfirmed)
-        if self.disowned:
-            self.voice.raise_()
+        if self.disowned and self.voice.raise_():
             self._say_unsaid()
         if self.gone:
             control.remove(self._setup.control)  # on a local disk; there only where it was killed
@@ -162,8 +161,11 @@ class KeeperLink:
         return lost
 
     def speak_for_itself(self) -> None:
-        """No keeper can be had: what was to be said goes to stderr by our own voice, until one works again."""
-        if not self.voice.raised:
+        """No keeper can be had: what was to be said goes to stderr by our own voice, until one works again.
+
+        Where that cannot be raised, the next failure tries again: what is to be said is kept.
+        """
+        if not self.voice.raised and self.voice.raise_():
             self.voice.say(f"warning: {ALONE}")
             self._say_unsaid()
 
