@@ -47,7 +47,8 @@ def test_p1_a_hundred_thousand_signals_while_300_jobs_end_do_not_fill_the_journa
     send(supervisor.pid, KINDS, STORM)
     kinds = {signum.name for signum in KINDS}
     waiting.wait_until(
-        lambda: {entry["signal"] for entry in supervisor.journal().of("signal_received")} == kinds, "not on record"
+        lambda: {entry["signal"] for entry in supervisor.journal().of("signal_received")} == kinds,
+        "not on record",
     )
     leave.put(b"x")
     supervisor.end(exit_code=75)

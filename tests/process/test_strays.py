@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -68,8 +69,8 @@ def execute(output: Path, *earlier: r.Record) -> tuple[WorkflowState, list[r.Rec
     for record in (r.RunStarted(1, "here", 1, nonce=OURS), *earlier):
         state.apply("t", clock.monotonic(), record)
 
-    def write(record: r.Record, ago: float = 0.0) -> None:
-        state.apply("t", clock.monotonic() - ago, record)
+    def write(record: r.Record, at: float | None = None) -> None:
+        state.apply("t", at if at is not None else clock.monotonic(), record)
         written.append(record)
 
     LastWill(state, WallTime(), write, lambda text: None, output=str(output)).execute()
@@ -84,6 +85,28 @@ def test_p9_an_attempt_that_nobody_was_told_of_is_recorded_and_gets_its_grace(tm
         assert stray.wait(waiting.LIMIT) == 3, "it was asked, and left by itself"
     assert written[0] == r.JobStarted(1, 1, 1, stray.pid, stray.pid)
     assert [(x.status, x.ended) for x in written if isinstance(x, r.JobEnded)] == [("terminated", "in_grace")]
+
+
+@pytest.mark.usefixtures("patient_reads")
+def test_p9_an_attempt_is_asked_however_late_its_record_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who opens the workflow is held up between the look at the attempt and its record, for longer than kin.SLACK."""
+    workflow = workflow_of(job("j", "true"))
+    opened = create_workflow(str(tmp_path), lambda new: first_record(workflow, new), "run", lambda text: None)
+    opened.append(r.RunStarted(1, "here", 1, nonce=OURS))
+    late, monotonic = 0.0, time.monotonic
+
+    def write(record: r.Record, at: float | None = None) -> None:
+        nonlocal late
+        late += 10.0 * isinstance(record, r.JobStarted)
+        opened.append(record, at=at)
+
+    monkeypatch.setattr(time, "monotonic", lambda: monotonic() + late)
+    with opened, process(OURS, tmp_path) as stray:
+        LastWill(opened.state, WallTime(), write, lambda text: None, output=str(tmp_path)).execute()
+        assert stray.wait(waiting.LIMIT) == 3, "it was asked, and left by itself"
+    assert opened.state.results[1][1].ended == "in_grace"
 
 
 @pytest.mark.usefixtures("patient_reads")

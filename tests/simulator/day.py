@@ -144,9 +144,9 @@ class Day:
                 live: Mapping[int, LiveAttempt] = state.live
                 rules.will_begins(live)
 
-                def observed(record: r.Record, ago: float = 0.0) -> None:
+                def observed(record: r.Record, at: float | None = None) -> None:
                     rules.results.recorded_by_will(record)
-                    write(record, ago)
+                    write(record, at)
 
                 super().__init__(state, wall, observed, *arguments, **more)
 

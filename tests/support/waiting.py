@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from torc_supervise.posix.clock import boot_offset
+
 LIMIT = 150.0
 """Seconds after which a wait fails its test.  It says that something hangs, never how fast something is."""
 
@@ -68,7 +70,9 @@ class Fifo:
         poll.register(self._fd, select.POLLIN)
         try:
             pidfd = os.pidfd_open(pid) if pid is not None else None
-        except ProcessLookupError:  # what it was waited for may have come before it ended, after our last look
+        except (
+            ProcessLookupError
+        ):  # what it was waited for may have come before it ended, after our last look
             assert self._read(), f"process {pid} has ended; lines: {self.lines[:5]}"
             return
         if pidfd is not None:
@@ -157,10 +161,9 @@ def state_of(pid: int) -> str | None:
 
 
 def started_at(pid: int) -> float:
-    """Monotonic seconds, in ticks, of a process that is there; what came between its start and this call is left out."""
+    """Monotonic seconds, as exact as ticks: when a process that is there was started, however late this is asked."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    offset = time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic()
-    return int(fields[19]) / os.sysconf("SC_CLK_TCK") - offset
+    return int(fields[19]) / os.sysconf("SC_CLK_TCK") - boot_offset()
 
 
 def wait_for_state(pid: int, letters: str) -> None:

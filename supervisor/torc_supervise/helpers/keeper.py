@@ -349,8 +349,9 @@ class Keeper:
     def _execute_last_will(self) -> None:
         """The parent is gone without a word: end its jobs under the same rules and say what became of them (P10)."""
 
-        def write(record: Record, ago: float = 0.0) -> None:
-            line = encode(self._seq + 1, iso(epoch() - ago), time.monotonic() - ago, record)
+        def write(record: Record, at: float | None = None) -> None:
+            mono = at if at is not None else time.monotonic()
+            line = encode(self._seq + 1, iso(epoch() - (time.monotonic() - mono)), mono, record)
             with self._guard:
                 self._fold(line)
             self._writer.put([line], self._seq)

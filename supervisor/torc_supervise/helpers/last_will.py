@@ -42,9 +42,14 @@ Members = dict[int, list[ProcessStat]]  # job -> its living processes
 
 
 class Write(Protocol):
-    """Records what happened ``ago`` seconds ago."""
+    """Records what happens, or happened ``at`` that moment: monotonic seconds.
 
-    def __call__(self, record: r.Record, ago: float = 0.0, /) -> object: ...
+    Race: whoever records is held up.  A moment stays what it is then, and an age does not: of a job that seems to be
+    younger than its processes they would be a stranger's (``kin.SLACK``), and it would be killed unasked.
+    Test: test_strays.py::test_p9_an_attempt_is_asked_however_late_its_record_is.
+    """
+
+    def __call__(self, record: r.Record, at: float | None = None, /) -> object: ...
 
 
 class LastWill:
@@ -188,7 +193,7 @@ class LastWill:
             started = r.JobStarted(
                 state.run_id, stray.job_id, stray.attempt_id, stray.group, stray.group, cgroup=cgroup
             )
-            self._write(started, max(0.0, time.monotonic() - stray.began))
+            self._write(started, min(stray.began, time.monotonic()))
         if found:
             self._say(f"{jobs_text(len(found))} had begun without a record")
         return {stray.job_id: state.live[stray.job_id] for stray in found}

@@ -46,13 +46,14 @@ class OpenWorkflow(Struct):
     ) -> None:
         self.lock.release()
 
-    def append(self, *records: r.Record, ago: float = 0.0) -> None:
+    def append(self, *records: r.Record, at: float | None = None) -> None:
         """Fold records and write them durably.  For commands; a run has its keeper do this.
 
         Args:
-            ago: seconds since they happened.
+            at: when they happened, monotonic seconds; None for now.
         """
-        t, mono, lines = clock.iso(clock.epoch() - ago), clock.monotonic() - ago, []
+        mono, lines = at if at is not None else clock.monotonic(), []
+        t = clock.iso(clock.epoch() - (clock.monotonic() - mono))
         for record in records:
             self.seq += 1
             self.state.apply(t, mono, record)
@@ -174,8 +175,8 @@ def _end_what_was_lost(opened: OpenWorkflow, say: Say) -> None:
     same_boot = info.record.host == here.host and info.record.boot_id == here.boot_id
     ended: list[r.JobEnded] = []
 
-    def write(record: r.Record, ago: float = 0.0) -> None:
-        opened.append(record, ago=ago)
+    def write(record: r.Record, at: float | None = None) -> None:
+        opened.append(record, at=at)
         if isinstance(record, r.JobEnded):
             ended.append(record)
 

@@ -64,8 +64,9 @@ def _execute_will(supervision: Supervision, kernel: Kernel, keeper: KeeperLink, 
                 case Order(action=a.SignalLeader(pid=pid, signum=signum)):
                     kernel.signal_process(pid, signum)
 
-    def write(record: r.Record, ago: float = 0.0) -> None:
-        t, mono = clock.iso(clock.epoch() - ago), clock.monotonic() - ago
+    def write(record: r.Record, at: float | None = None) -> None:
+        mono = at if at is not None else clock.monotonic()
+        t = clock.iso(clock.epoch() - (clock.monotonic() - mono))
         state.apply(t, mono, record)
         keeper.write(t, mono, record)
 
