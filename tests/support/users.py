@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import itertools
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from support.supervised import Bench
 
-NOBODY = 61000 + os.getpid() % 3000
-"""Nobody else's number: limits on processes count those of a user, also of tests that run beside this one."""
+_reserved = socket.socket(socket.AF_UNIX)
+
+
+def _nobody_elses() -> int:
+    """A number that no tests which run beside these have: each is the name of a socket as long as somebody has it."""
+    for number in itertools.count(61000 + os.getpid() % 3000):
+        try:
+            _reserved.bind(f"\0torc-test-user-{number}")
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+        else:
+            return number
+    raise AssertionError
+
+
+NOBODY = _nobody_elses()
+"""Limits on processes count those of a user, also of other tests."""
 
 
 def as_nobody() -> str:
