@@ -11,11 +11,11 @@ import select
 import signal
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 
+from torc_supervise.posix import procfs
 from torc_supervise.posix.groups import signal_descriptor
-from torc_supervise.posix.marks import NONCE
-from torc_supervise.posix.spawn import MACHINE_FULL
+from torc_supervise.posix.marks import NONCE, environment_block_however_long
 
 LOOK_AGAIN_AFTER = 0.2  # seconds, where not every process can be watched
 
@@ -63,12 +63,9 @@ class Hunt:
     def _work(self) -> None:
         while time.monotonic() < self._until:
             poll = select.poll()
-            try:
-                left = list(self._marked())
-            except OSError:  # the machine is too full to tell: nobody is gone because nobody can look
-                poll.poll(LOOK_AGAIN_AFTER * 1000)
-                continue
-            if not left:
+            seen = self._look()
+            left = [pid for pid, marked in seen.items() if marked]
+            if not seen:
                 break
             descriptors = [descriptor for pid in left if (descriptor := self._kill(pid)) is not None]
             for descriptor in descriptors:
@@ -77,19 +74,27 @@ class Hunt:
             for descriptor in descriptors:
                 os.close(descriptor)
 
-    def _marked(self) -> Iterator[int]:
-        for name in os.listdir("/proc"):
-            if name.isdigit() and int(name) != os.getpid() and self._is_marked(int(name)):
-                yield int(name)
+    def _look(self) -> dict[int, bool | None]:
+        """Those that have the marks, and those of which that cannot be told now, who are looked at again.
 
-    def _is_marked(self, pid: int) -> bool:
+        Race: a process of the run is just calling exec, and shows no environment at the only look that finds no other.
+        Test: test_hunt.py::test_p10_a_process_that_cannot_be_read_yet_is_found_in_the_end.
+        """
+        found = {int(name): self._is_marked(int(name)) for name in os.listdir("/proc") if name.isdigit()}
+        return {pid: marked for pid, marked in found.items() if marked is not False and pid != os.getpid()}
+
+    def _is_marked(self, pid: int) -> bool | None:
+        """None where it cannot be told: the machine is too full, or the process is just calling exec."""
         try:
-            with open(f"/proc/{pid}/environ", "rb") as file:
-                entries = set(file.read().split(b"\0"))
+            about = procfs.stat(pid)
+            if about is None or not about.alive or about.sid <= 1:  # kernel threads have no session
+                return False
+            block = environment_block_however_long(about)
+            if block is None:
+                return None if os.stat(f"/proc/{pid}").st_uid == os.geteuid() else False
         except OSError as error:
-            if error.errno in MACHINE_FULL:
-                raise
-            return False  # gone, or another user's
+            return False if isinstance(error, FileNotFoundError) else None
+        entries = set(block.split(b"\0"))
         return self._marks <= entries and not self._spared & entries
 
     def _kill(self, pid: int) -> int | None:
@@ -102,10 +107,10 @@ class Hunt:
             descriptor = os.pidfd_open(pid)
         except OSError:
             return None
-        try:
-            if self._is_marked(pid):
+        if self._is_marked(pid):
+            try:
                 signal_descriptor(descriptor, signal.SIGKILL)
                 self._killed.add(pid)
-        except OSError:
-            pass  # the next round tries again
+            except OSError:
+                pass  # the next round tries again
         return descriptor

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
@@ -59,11 +59,18 @@ def environment_block(about: ProcessStat) -> bytes | None:
     Returns:
         None where it cannot be told now: it is stuck, or the machine is full.
     """
+    return None if about.state == "D" else _settled(about, _read_with_patience)
+
+
+def environment_block_however_long(about: ProcessStat) -> bytes | None:
+    """As :func:`environment_block`, for a thread of which nobody expects that it comes back."""
+    return _settled(about, _read)
+
+
+def _settled(about: ProcessStat, read: Callable[[int], bytes | None]) -> bytes | None:
     was_there = False
     for _ in range(EXECS):
-        if about.state == "D":
-            return None
-        block = _read_with_patience(about.pid)
+        block = read(about.pid)
         if block is None or block:
             return block
         # Race: between exec's new memory map and its environment there is nothing to read.  The end of the block
