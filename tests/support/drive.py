@@ -75,11 +75,13 @@ def plant_in_disk(fifo: str, sick: str) -> None:
                 pass
             with open(fifo, "rb"):  # waits until somebody has it open for writing
                 pass
-        if os.path.exists(sick):
+        try:
             with open(sick, encoding="ascii") as file:
                 number = getattr(errno, file.read())
+        except FileNotFoundError:  # never was, or was removed just now
+            sync(descriptor)
+        else:
             raise OSError(number, os.strerror(number))
-        sync(descriptor)
 
     os.fsync = fail
 

@@ -126,6 +126,9 @@ class Supervisor:
         self.process = process
         self.output = output
         self.log = log
+        assert isinstance(process.args, list)
+        words: list[str] = process.args[-3:]
+        self._command_line = b"".join(os.fsencode(word) + b"\0" for word in words)  # its own, and its forks'
 
     @property
     def pid(self) -> int:
@@ -143,20 +146,25 @@ class Supervisor:
 
         (A job on its way to its exec looks like the supervisor too, but ignores nothing.)
         """
-        try:
-            own = Path(f"/proc/{self.pid}/cmdline").read_bytes()
-        except FileNotFoundError:
-            return []
         return [
             pid
             for pid in waiting.children_of(self.pid)
-            if waiting.ignores(pid, signal.SIGTERM) and waiting.command_line(pid) == own
+            if waiting.ignores(pid, signal.SIGTERM) and waiting.command_line(pid) == self._command_line
         ]
 
     def keeper(self) -> int:
-        """The living keeper; waits for one while a dead one is being replaced."""
-        waiting.wait_until(self.helpers, "no keeper")
-        return self.helpers()[0]
+        """The living keeper; waits for one while a dead one is being replaced.
+
+        By its name: behind a dead one the sampler comes first.
+        """
+        found: list[int] = []
+
+        def there() -> list[int]:
+            found[:] = [pid for pid in self.helpers() if waiting.name_of(pid) == "torc-keeper"]
+            return found
+
+        waiting.wait_until(there, "no keeper")
+        return found[0]
 
     def stop(self, pid: int) -> None:
         """SIGSTOP, and wait until it has stopped."""
@@ -199,8 +207,10 @@ class Supervisor:
         return self.log.read_text(errors="replace")
 
     def journal(self, workflow_id: int = 1) -> Journal:
-        running = self.running  # asked before the file is read: what ends meanwhile is not taken for torn
-        return Journal(self.output / "workflows" / str(workflow_id) / "events.jsonl", live=running)
+        # Asked before the file is read: what ends meanwhile is not taken for torn.  A keeper writes longer than a
+        # supervisor lives that was killed or did not wait for it.
+        live = self.running or waiting.any_with(self._command_line)
+        return Journal(self.output / "workflows" / str(workflow_id) / "events.jsonl", live=live)
 
 
 class Journal:

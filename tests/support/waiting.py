@@ -187,6 +187,19 @@ def command_line(pid: int) -> bytes:
         return b""
 
 
+def any_with(line: bytes) -> bool:
+    """Does any living process have this command line?"""
+    return any(command_line(int(name)) == line for name in os.listdir("/proc") if name.isdigit())
+
+
+def name_of(pid: int) -> str:
+    """As ``top`` shows it; empty if the process is gone."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().removesuffix("\n")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def signal_set(pid: int | str, field: str) -> set[int]:
     """SigBlk, SigIgn or SigCgt of /proc/PID/status; empty if the process is gone."""
     try:
