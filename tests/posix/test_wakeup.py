@@ -114,6 +114,23 @@ def test_handlers_and_wakeup_fd_are_restored() -> None:
     assert signal.set_wakeup_fd(-1) == -1
 
 
+def test_no_signal_comes_while_its_handler_is_taken_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CPython would print a traceback: "ignored due to race condition"."""
+    blocked: dict[int, bool] = {}
+    real = signal.signal
+
+    def look(signum: int, handler: signal._HANDLER) -> signal._HANDLER:
+        blocked[signum] = signum in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        return real(signum, handler)
+
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    with monkeypatch.context() as patched, Wakeup():
+        patched.setattr(signal, "signal", look)
+    assert blocked.keys() >= {signal.SIGCHLD, *TERMINATION_SIGNALS}
+    assert all(blocked.values())
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+
+
 def test_nohup_keeps_sighup_ignored() -> None:
     previous = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:

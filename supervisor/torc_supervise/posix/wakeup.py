@@ -69,12 +69,14 @@ class Wakeup:
         value: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, self._previous_mask & self._raised.keys())
+        # Race: CPython complains, with a traceback, of a signal that comes while its handler is being taken away.
+        signal.pthread_sigmask(signal.SIG_BLOCK, self._raised)
         for signum, handler in self._previous.items():
             if self._ignore and signum != signal.SIGCHLD:
                 handler = signal.SIG_IGN
             signal.signal(signum, handler if handler is not None else signal.SIG_DFL)
         signal.set_wakeup_fd(self._previous_fd)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, self._raised.keys() - self._previous_mask)
         self.close()
 
     def ignore_from_now_on(self) -> None:
