@@ -15,10 +15,9 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """What the console script calls.  Never shows a traceback for something that a user did."""
-    open_closed()
-    arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        code = _dispatch(arguments)
+        open_closed()
+        code = _dispatch(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
     except BrokenPipeError:
         discard(sys.stdout)  # its reader has gone (`| head`)
