@@ -23,7 +23,7 @@ from typing import Any
 COMMAND = (sys.executable, "-m", "torc_supervise_cli")
 PARTS = ("parent", "keeper", "sampler")
 LIMIT = 90.0  # seconds for anything to end
-SHORT = 10.0  # seconds for processes that are about to notice that their parent is gone
+SHORT = 60.0  # seconds for processes that are about to notice that their parent is gone, on a machine that is busy
 
 Key = tuple[int, int, int]  # run, job, attempt
 

@@ -14,7 +14,7 @@ from benchmarks.rounds import PARTS
 
 CHILD = Path(__file__).with_name("child.py")
 
-GRACE = 20.0
+GRACE = 60.0
 """Seconds that a job gets whose checkpoints are checked."""
 
 SAVES_WITHIN = 1.0

@@ -205,7 +205,7 @@ class Player:
 
 
 def tracebacks(said: str) -> Iterator[str]:
-    """Those of errors.  Ctrl-C may come while the interpreter itself starts, before there is anything of ours."""
+    """Those of errors.  Ctrl-C may come while the interpreter starts and imports us, before a function of ours runs."""
     for found in re.finditer(r"^Traceback .*\n((?: .*\n)+)(.*)", said, re.MULTILINE):
-        if found[2] != "KeyboardInterrupt" or "torc_supervise" in found[1]:
+        if found[2] != "KeyboardInterrupt" or re.search(r"torc_supervise.*, in (?!<module>)", found[1]):
             yield found[0]

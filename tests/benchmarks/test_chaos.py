@@ -71,8 +71,9 @@ def test_with_parent_and_keeper_killed_an_attempt_may_have_come_to_its_own_end_u
 def test_a_traceback_is_wrong_unless_the_interpreter_was_interrupted_while_it_started() -> None:
     head, ours = "Traceback (most recent call last):\n", '  File "torc_supervise/loop.py", line 1, in turn\n'
     starts = head + '  File "<frozen site>", line 1, in main\nKeyboardInterrupt'
+    imports = head + '  File "torc_supervise_cli/__main__.py", line 3, in <module>\nKeyboardInterrupt'
     bug, interrupted = f"{head}{ours}KeyError: 1", f"{head}{ours}KeyboardInterrupt"
-    assert list(play.tracebacks(f"{starts}\nworkflow 1\n{bug}\n{starts}\n{interrupted}\n")) == [
+    assert list(play.tracebacks(f"{starts}\nworkflow 1\n{bug}\n{starts}\n{imports}\n{interrupted}\n")) == [
         bug,
         interrupted,
     ]
