@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from support import waiting
 from support.sources import ROOT
 
 sys.path.insert(0, str(ROOT))
@@ -19,6 +20,14 @@ from benchmarks import catalogue, fan, measure, report
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="the floors need a C compiler")
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing hangs here, however slow the machine is."""
+    monkeypatch.setattr(fan, "READY_WITHIN", waiting.LIMIT)
+    monkeypatch.setattr(fan, "GONE_WITHIN", waiting.LIMIT)
+
+
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("start", [fan.ours, fan.bare], ids=["ours", "bare"])
 def test_every_child_of_a_fan_says_when_the_signal_reached_it(tmp_path: Path, start: fan.Start) -> None:
     values = fan.terminate(tmp_path, start, 3, 0.001)
@@ -70,6 +79,7 @@ def test_a_subject_that_fails_is_left_out_and_named(tmp_path: Path) -> None:
     assert list(found["subjects"]) == ["ours"]  # type: ignore[call-overload]
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("start", [fan.ours, fan.bare], ids=["ours", "bare"])
 def test_every_child_of_a_fan_is_seen_to_be_killed(tmp_path: Path, start: fan.Start) -> None:
     values = fan.kill(tmp_path, start, 3)
