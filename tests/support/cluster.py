@@ -246,8 +246,9 @@ class Cluster:
         return "\n".join(parts)
 
     def _is_empty(self) -> bool:
-        # Some jobs ignore SIGTERM; nobody wants to wait for KillWait here.
-        waiting.kill_all(x.pid for x in self.leftovers() if _name(x) not in ("slurmstepd", "slurmd"))
+        # Some jobs ignore SIGTERM; nobody wants to wait for KillWait here.  What Slurm has just forked is spared.
+        slurms_own = ("slurmstepd", "slurmscriptd", *DAEMONS)
+        waiting.kill_all(x.pid for x in self.leftovers() if _name(x) not in slurms_own)
         return not self.run("squeue", "--noheader").stdout and not self.leftovers()
 
     def _is_idle(self) -> bool:
@@ -263,7 +264,7 @@ class Cluster:
     def _running_daemons(self) -> set[str]:
         """Names of daemons that run, nodes by their own."""
         found = set()
-        for process in psutil.Process(self.keeper).children():
+        for process in filter(_alive, psutil.Process(self.keeper).children()):
             name = _name(process)
             if name == "slurmd":
                 found |= set(NODES) & set(_arguments(process))
