@@ -62,6 +62,16 @@ def test_what_is_wrong_is_said(records: tuple[dict[str, Any], ...], notes: str, 
     assert what in violations(*records, notes=notes)
 
 
+@pytest.mark.parametrize(("killed", "lost"), [(5.9, True), (6.0, False)])
+def test_what_was_given_its_time_on_a_slow_machine_has_lost_nothing_by_our_fault(
+    killed: float, lost: bool
+) -> None:
+    asked = {"event": "job_signaled", "signal": "SIGTERM", "mono": 1.0, **ATTEMPT}
+    records = (STARTED, asked, asked | {"signal": "SIGKILL", "mono": killed}, TERMINATED)
+    found = violations(*records, notes="ready asked")
+    assert any(each.startswith("a checkpoint is lost") for each in found) is lost
+
+
 def test_with_parent_and_keeper_killed_an_attempt_may_have_come_to_its_own_end_unseen() -> None:
     unsettled = "j is never settled in the end, not completed"
     assert violations(notes="ready done", lenient=True) == [unsettled]
