@@ -8,14 +8,16 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
-from benchmarks.chaos.plan import Job, Plan
+from benchmarks.chaos.plan import GRACE, Job, Plan
 from benchmarks.rounds import Books, Key, key
 
 Notes = dict[str, dict[str, Any]]
 """Of one process: what it noted -> the line."""
 
-LEAST_GRACE = 5.0
-"""Seconds that every process gets which was asked: those that a job leaves behind have no more."""
+LEFTOVER_GRACE = 5.0
+"""Seconds that what a job leaves behind has, at least."""
+
+SLACK = 0.1  # seconds between two entries that are as far apart as a grace is long
 
 
 class Verdict:
@@ -61,7 +63,7 @@ class Verdict:
                 continue
             who = f"{self._name(attempt)}, {role}, pid {pid}"
             if "asked" in notes and "saved" not in notes:
-                if not self._had_its_time(attempt):
+                if not self._had_its_time(attempt, role):
                     yield f"a checkpoint is lost: {who} was asked at {notes['asked']['mono']}"
             elif (
                 "asked" not in notes and "done" not in notes and self._saves(job, role) and not self._lenient
@@ -92,7 +94,7 @@ class Verdict:
             if status != "canceled" and found[name] != status:
                 yield f"{name} is {found[name]} in the end, not {status}"
 
-    def _had_its_time(self, attempt: Key) -> bool:
+    def _had_its_time(self, attempt: Key, role: str) -> bool:
         """Whether the promise was kept, by the journal: then the machine was too slow for what takes a second."""
         signals = [
             (entry["signal"], entry["mono"])
@@ -101,7 +103,7 @@ class Verdict:
         ]
         asked = min((at for name, at in signals if name != "SIGKILL"), default=math.inf)
         killed = min((at for name, at in signals if name == "SIGKILL"), default=0.0)
-        return bool(killed - asked >= LEAST_GRACE)
+        return bool(killed - asked >= (GRACE - SLACK if role == "leader" else LEFTOVER_GRACE))
 
     def _saves(self, job: Job, role: str) -> bool:
         """Whether that process of the job saves when it is asked."""

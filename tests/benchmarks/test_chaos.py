@@ -32,10 +32,12 @@ WHO = "j in run 1, attempt 1"
 PROCESS = f"{WHO}, leader, pid 7"
 
 
-def violations(*records: dict[str, Any], notes: str, lenient: bool = False) -> list[str]:
+def violations(
+    *records: dict[str, Any], notes: str, lenient: bool = False, role: str = "leader"
+) -> list[str]:
     entries = [{"seq": seq, **record} for seq, record in enumerate((CREATED, *records), 1)]
     ledger = "".join(
-        json.dumps({"mono": 1.0, "what": what, "pid": 7, "role": "leader", "saves_in": 0.1, **ATTEMPT}) + "\n"
+        json.dumps({"mono": 1.0, "what": what, "pid": 7, "role": role, "saves_in": 0.1, **ATTEMPT}) + "\n"
         for what in notes.split()
     )
     return Verdict(PLAN, Books(entries), ledger, lenient=lenient).violations()
@@ -62,13 +64,21 @@ def test_what_is_wrong_is_said(records: tuple[dict[str, Any], ...], notes: str, 
     assert what in violations(*records, notes=notes)
 
 
-@pytest.mark.parametrize(("killed", "lost"), [(5.9, True), (6.0, False)])
+@pytest.mark.parametrize(
+    ("role", "killed", "lost"),
+    [
+        ("leader", plan.GRACE, True),
+        ("leader", 1.0 + plan.GRACE, False),
+        ("member 1", 5.9, True),
+        ("member 1", 6.0, False),
+    ],
+)
 def test_what_was_given_its_time_on_a_slow_machine_has_lost_nothing_by_our_fault(
-    killed: float, lost: bool
+    role: str, killed: float, lost: bool
 ) -> None:
     asked = {"event": "job_signaled", "signal": "SIGTERM", "mono": 1.0, **ATTEMPT}
     records = (STARTED, asked, asked | {"signal": "SIGKILL", "mono": killed}, TERMINATED)
-    found = violations(*records, notes="ready asked")
+    found = violations(*records, notes="ready asked", role=role)
     assert any(each.startswith("a checkpoint is lost") for each in found) is lost
 
 
