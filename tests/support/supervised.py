@@ -53,6 +53,7 @@ class Bench:
         cgroups: bool = False,
         flush_limit: float | None = None,
         leftover_grace: float | None = None,
+        constants: dict[str, float] | None = None,
         interrupt: int | None = None,
         **options: Any,
     ) -> Supervisor:
@@ -63,6 +64,7 @@ class Bench:
             before: what a batch script does before it execs the supervisor.
             flush_limit: seconds that it waits at the end for records to be written, if not a minute.
             leftover_grace: seconds that what a job leaves behind has, if not ``LEFTOVER_GRACE``.
+            constants: others of the product, by module and name: ``machine.end_watch.ANSWER_WITHIN``.
             interrupt: number of a signal that reaches it when it has forked its keeper, and before its loop.
         """
         if jobs or workflow is not None:
@@ -79,11 +81,13 @@ class Bench:
             "flush_limit": flush_limit,
             "leftover_grace": leftover_grace,
             "last_words": waiting.LIMIT if stderr is None else None,
+            "constants": constants or {},
             "interrupt": interrupt,
             "fault": str(self.directory / "fault"),
             "hung_disk": str(self.directory / "hung_disk"),
             "sick_disk": str(self.directory / "sick_disk"),
             "no_keepers": str(self.directory / "no_keepers"),
+            "later": str(self.directory / "later"),
         }
         setup.write_text(json.dumps(document))
         name, _, value = self.mark.partition("=")
@@ -167,13 +171,21 @@ class Supervisor:
         return found[0]
 
     def stop(self, pid: int) -> None:
-        """SIGSTOP, and wait until it has stopped."""
+        """SIGSTOP, and wait until it has stopped, with all of its threads: each does that by itself."""
         os.kill(pid, signal.SIGSTOP)
-        waiting.wait_for_state(pid, "TZ")
+        waiting.wait_until(lambda: waiting.has_stopped(pid), f"{pid} does not stop")
 
     def break_loop(self) -> None:
         """Have the next turn of its loop raise, and bring that turn about."""
         (self.output.parent / "fault").touch()
+        self.signal(signal.SIGCHLD)
+
+    def let_grace_pass(self) -> None:
+        """Its clock, and that of its helpers, is past every grace; it looks at it at once, they when they wake up.
+
+        What is to happen before the end of a grace need not be quick then, and the end need not be waited for.
+        """
+        (self.output.parent / "later").touch()
         self.signal(signal.SIGCHLD)
 
     def lose_keepers(self) -> None:

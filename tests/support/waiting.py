@@ -166,6 +166,15 @@ def started_at(pid: int) -> float:
     return int(fields[19]) / os.sysconf("SC_CLK_TCK") - boot_offset()
 
 
+def has_stopped(pid: int) -> bool:
+    """Whether all of its threads have stopped; a dead process counts."""
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return all(state_of(int(thread)) in ("T", "Z", None) for thread in threads)
+
+
 def wait_for_state(pid: int, letters: str) -> None:
     wait_until(
         lambda: (state_of(pid) or "gone") in letters, f"{pid} is {state_of(pid)}, not one of {letters}"
