@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -53,11 +54,13 @@ class Place:
         for name in ("quiet", "leave"):
             bench.gate(name).path.chmod(0o666)
 
-    def start(self, *jobs: Job, workflow: Workflow | None = None, isolated: bool = True) -> Supervisor:
+    def start(
+        self, *jobs: Job, workflow: Workflow | None = None, isolated: bool = True, **options: Any
+    ) -> Supervisor:
         workflow = workflow if workflow is not None else workflow_of(*jobs)
         if isolated:
             workflow = replace(workflow, execution=replace(workflow.execution, isolation="pid_namespace"))
-        return self.bench.start(workflow=workflow, before=self._before)
+        return self.bench.start(workflow=workflow, before=self._before, **options)
 
     def open(self) -> Supervisor:
         """What the next command does."""
@@ -98,10 +101,15 @@ def on_record(supervisor: Supervisor) -> int:
 
 
 def kill(*pids: int) -> None:
-    """At once, as far as that can be: none of them sees another one's end."""
+    """At once, as far as that can be: none of them sees another one's end.  And wait until all of them are dead.
+
+    Race: what they held open is closed a moment before they are dead, and whoever looks then takes them for alive.
+    """
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     waiting.kill_all(pids)
+    for pid in pids:
+        waiting.wait_for_end(pid)
 
 
 # -- what a job sees, and how it ends -----------------------------------------------------------------------
@@ -172,6 +180,7 @@ def test_p4_what_stays_in_the_group_is_asked_when_the_shell_has_ended(place: Pla
     supervisor = place.start(
         job("starts", f"{program('saves', 'saved')} & read -r _ <$BENCH/leave"),
         job("next", f"[ -e saved ] && {say('next')}", after=("starts",)),
+        leftover_grace=waiting.LIMIT,
     )
     place.bench.said.expect(1, "ready", unless_gone=supervisor.pid)
     place.leave()
@@ -193,6 +202,7 @@ def test_p5_what_left_the_group_is_asked_when_its_job_ends(bench: Bench, way: st
         job("other", f"{say('other')} read -r _ <$BENCH/quiet"),
         job("starts", f"{escapes(way, child('saver.py', 'saved', '-'))} read -r _ <$BENCH/leave"),
         job("next", f"[ -e saved ] && {say('next')}", after=("starts",)),
+        leftover_grace=waiting.LIMIT,
     )
     bench.said.expect(1, "ready", unless_gone=supervisor.pid)
     bench.said.expect(1, "other", unless_gone=supervisor.pid)
@@ -234,28 +244,32 @@ def test_p6_each_process_gets_the_signal_once(bench: Bench, scope: str) -> None:
             "counts",
             f"{below} & exec {child('counts.py', 'shell')}",
             signal_scope=scope,
-            sigterm_lead_seconds=0.5,
+            sigterm_lead_seconds=1000.0,
         )
     )
     bench.said.expect(2, "ready", unless_gone=supervisor.pid)
     supervisor.signal(signal.SIGTERM)
+    wanted = ["got SIGTERM below", "got SIGTERM shell"][scope == "leader" :]
+    got = bench.said.expect(len(wanted), "got", unless_gone=supervisor.pid)
+    supervisor.let_grace_pass()
     supervisor.end(exit_code=75)
     bench.held.wait()
-    got = sorted(line for line in bench.said.drain() if line.startswith("got"))
-    assert got == ["got SIGTERM below", "got SIGTERM shell"][scope == "leader" :]
+    assert sorted(got + bench.said.drain()) == wanted
     result = supervisor.journal().results()["counts"]
     assert (result["ended"], result["return_code"]) == ("killed", 137)
 
 
 def test_p6_a_deaf_daemon_without_an_environment_is_killed_with_its_job(place: Place) -> None:
     way = escapes(WIPED["env_i_daemon"], program("deaf"))
-    supervisor = place.start(job("deaf", f"{way} exec sleep 1000", sigterm_lead_seconds=0.5))
+    supervisor = place.start(job("deaf", f"{way} exec sleep 1000", sigterm_lead_seconds=1000.0))
     place.bench.said.expect(1, "ready", unless_gone=supervisor.pid)
     supervisor.signal(signal.SIGTERM)
+    place.bench.said.expect(1, "got TERM", unless_gone=supervisor.pid)
+    supervisor.let_grace_pass()
     supervisor.end(exit_code=75)
     place.bench.held.wait()
     assert supervisor.journal().results()["deaf"]["ended"] == "killed"
-    assert place.bench.said.drain() == ["got TERM"]
+    assert place.bench.said.drain() == [], "asked once"
 
 
 def test_a_job_that_cannot_save_is_killed_at_once(place: Place) -> None:
@@ -333,14 +347,17 @@ def test_p10_nothing_outlives_supervisor_and_keeper(place: Place, scope: str, *,
     """The daemon has wiped its environment, lost its ancestors, and is deaf.  The other one may save if its job may."""
     way = escapes(WIPED["env_i_daemon"], program("deaf"))
     command = f"{way} exec {program('saves', 'saved')}"
-    supervisor = place.start(job("job", command, saves=saves, signal_scope=scope, sigterm_lead_seconds=3.0))
+    supervisor = place.start(
+        job("job", command, saves=saves, signal_scope=scope, sigterm_lead_seconds=1000.0)
+    )
     place.bench.said.expect(2, "ready", unless_gone=supervisor.pid)
-    on_record(supervisor)
+    leader = on_record(supervisor)
     kill(supervisor.keeper(), supervisor.pid)
     if saves:
         place.bench.said.expect(1, "asked")
         place.leave()
         place.bench.said.expect(1, "saved")
+        supervisor.let_grace_pass(leader)
     place.bench.held.wait()
     assert (place.bench.directory / "saved").exists() == saves
     place.wait_for_nobody()
@@ -355,7 +372,6 @@ def test_p10_control_without_a_namespace_the_daemon_outlives_both(place: Place) 
     daemon = int(place.bench.said.expect(1, "ready", unless_gone=supervisor.pid)[0].split()[1])
     on_record(supervisor)
     kill(supervisor.keeper(), supervisor.pid)
-    waiting.wait_for_end(supervisor.pid)
     place.open().end(exit_code=0)  # the next command ends what it can find
     try:
         place.wait_for_nobody()
@@ -366,12 +382,13 @@ def test_p10_control_without_a_namespace_the_daemon_outlives_both(place: Place) 
 
 
 def test_p6_a_grace_that_had_begun_goes_on_when_both_are_killed(place: Place) -> None:
-    supervisor = place.start(job("deaf", f"exec {program('deaf')}", sigterm_lead_seconds=2.0))
+    supervisor = place.start(job("deaf", f"exec {program('deaf')}", sigterm_lead_seconds=1000.0))
     place.bench.said.expect(1, "ready", unless_gone=supervisor.pid)
-    keeper = supervisor.keeper()
+    keeper, leader = supervisor.keeper(), on_record(supervisor)
     supervisor.signal(signal.SIGTERM)
     place.bench.said.expect(1, "got TERM", unless_gone=supervisor.pid)
     kill(keeper, supervisor.pid)
+    supervisor.let_grace_pass(leader)
     place.bench.held.wait()
     assert place.bench.said.drain() == [], "asked once"
 

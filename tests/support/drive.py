@@ -37,10 +37,9 @@ from torc_supervise.operations import opened as o
 from torc_supervise.operations import run as runs
 from torc_supervise.operations.reinitialize import first_record, plan_reinitialize, reinitialize
 from torc_supervise.operations.surroundings import RunOptions, survey
-from torc_supervise.posix import cgroups
+from torc_supervise.posix import cgroups, namespaces
 from torc_supervise.store.layout import find
 from torc_supervise.workflow.model import Workflow
-
 
 LATER = 3000.0  # seconds
 
@@ -93,13 +92,15 @@ def plant_in_disk(fifo: str, sick: str) -> None:
 
 
 def plant_in_clock(later: str) -> None:
-    """Of the supervisor and of its helpers, which are forked."""
+    """Of the supervisor, of its helpers, which are forked, and of the leaders of isolated jobs."""
     monotonic = time.monotonic
 
     def ahead() -> float:
         return monotonic() + (LATER if os.path.exists(later) else 0.0)
 
     time.monotonic = ahead
+    boot = f"import os, time; clock = time.monotonic; late = lambda: {LATER} * os.path.exists({later!r}); "
+    namespaces._BOOT = f"{boot}time.monotonic = lambda: clock() + late(); {namespaces._BOOT}"
 
 
 def interrupt_after_fork(signum: int) -> None:

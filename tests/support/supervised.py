@@ -180,13 +180,18 @@ class Supervisor:
         (self.output.parent / "fault").touch()
         self.signal(signal.SIGCHLD)
 
-    def let_grace_pass(self) -> None:
-        """Its clock, and that of its helpers, is past every grace; it looks at it at once, they when they wake up.
+    def let_grace_pass(self, *leaders: int) -> None:
+        """Its clock is past every grace, and so are its helpers' and its leaders'.  Helpers see it when they wake up.
 
         What is to happen before the end of a grace need not be quick then, and the end need not be waited for.
+
+        Args:
+            leaders: pids, of isolated jobs, that are to look at it at once, as the supervisor does.
         """
         (self.output.parent / "later").touch()
         self.signal(signal.SIGCHLD)
+        for leader in leaders:
+            os.kill(leader, signal.SIGCHLD)
 
     def lose_keepers(self) -> None:
         """Kill the keeper; no other one gets anything done until :meth:`allow_keepers`."""
