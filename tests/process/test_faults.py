@@ -157,7 +157,10 @@ def test_p9_keeper_and_sampler_are_killed_at_once(bench: Bench) -> None:
     )
     bench.said.expect(3, "at leave", unless_gone=supervisor.pid)
     waiting.wait_until(lambda: len(supervisor.helpers()) == 2, "no sampler")
-    waiting.kill_all(supervisor.helpers())
+    killed = supervisor.helpers()
+    waiting.kill_all(killed)
+    # Both deaths have been seen: one that is seen when the run is over is no warning any more.
+    waiting.wait_until(lambda: len(set(supervisor.helpers()) - set(killed)) == 2, "they are not replaced")
     leave.put(b"\n\n\n")
     supervisor.end(exit_code=0)
     journal = supervisor.journal()
@@ -206,11 +209,18 @@ def test_p9_a_keeper_that_dies_while_it_is_told_to_leave_is_replaced(bench: Benc
     assert supervisor.journal().entries[-1]["event"] == "run_ended"
 
 
+def niceness(pid: int) -> int:
+    return os.getpriority(os.PRIO_PROCESS, pid)
+
+
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
 def test_p10_a_sampler_that_is_stopped_does_not_stay_behind(bench: Bench, signum: int) -> None:
     supervisor = bench.start(workflow=workflow_of(job("sleeps", SLEEPS), sample=0.01))
     bench.said.expect(starting_with="ready", unless_gone=supervisor.pid)
+    waiting.wait_until(lambda: len(supervisor.helpers()) == 2, "no sampler")
     _, sampler = supervisor.helpers()
+    # It has asked to die with its parent before it is nice, and where it is stopped before, it stays.
+    waiting.wait_until(lambda: niceness(sampler) > niceness(supervisor.pid), "it does not begin")
     supervisor.stop(sampler)
     supervisor.signal(signum)
     waiting.wait_for_end(supervisor.pid)
@@ -276,12 +286,14 @@ def test_p10_control_with_both_killed_the_jobs_go_on_until_the_next_open(bench: 
     ready = bench.said.expect(2, "ready", unless_gone=supervisor.pid)
     gone = next(int(line.split()[1]) for line in ready if len(line.split()) == 2)
     keeper = supervisor.keeper()
-    supervisor.stop(supervisor.pid)
     # Both jobs are in the journal before their keeper dies; what it had not written is not known to have begun.
+    # Nor does it come there once the supervisor has stopped, which may not have told its keeper yet.
     waiting.wait_until(lambda: len(supervisor.journal().of("job_started")) == 2, "not written")
+    supervisor.stop(supervisor.pid)
     supervisor.stop(keeper)
     waiting.kill_all([keeper, supervisor.pid])
     waiting.wait_for_end(keeper)
+    waiting.wait_for_end(supervisor.pid)  # or the lock's owner is alive for who comes next
     assert bench.held.held(), "nobody is left to end the jobs"
     waiting.kill_all([gone])
     waiting.wait_for_end(gone)
@@ -299,12 +311,16 @@ def test_p10_a_workflow_is_not_taken_over_while_the_keeper_of_a_killed_parent_st
     bench: Bench,
 ) -> None:
     leave = bench.gate("leave")
-    supervisor = bench.start(job("saves", child("saver.py", "checkpoint", "leave")))
+    supervisor = bench.start(
+        job("saves", child("saver.py", "checkpoint", "leave"), sigterm_lead_seconds=1000.0)
+    )
     bench.said.expect(starting_with="ready", unless_gone=supervisor.pid)
     keeper = supervisor.keeper()
+    lock = bench.output / "workflows" / "1" / "lock"
+    # It asks jobs without waiting for the disk: one that has not signed by then is not known to live.
+    waiting.wait_until(lambda: f'"keeper_pid":{keeper},' in lock.read_text(), "the lock is not signed")
     supervisor.signal(signal.SIGKILL)
     bench.said.expect(starting_with="asked")
-    lock = bench.output / "workflows" / "1" / "lock"
     assert f'"keeper_pid":{keeper},' in lock.read_text()
     refused = bench.start()
     refused.end(exit_code=2)
@@ -362,6 +378,9 @@ def test_p9_a_full_disk_is_said_once_and_everything_is_written_when_there_is_roo
     )
     os.close(write)
     bench.said.expect(starting_with="at gate", unless_gone=supervisor.pid)
+    # Nothing more is written until the gate: a snapshot that takes the place of another one makes room for the journal.
+    snapshot = tiny_disk / "out" / "workflows" / "1" / "status.json"
+    waiting.wait_until(lambda: snapshot.exists() and b'"running":1' in snapshot.read_bytes(), "no snapshot")
     fill(tiny_disk / "ballast")
     gate.put(b"\n")
     bench.said.expect(starting_with="at end", unless_gone=supervisor.pid)  # jobs go on
@@ -399,9 +418,9 @@ def test_a_snapshot_that_cannot_be_written_is_said_once(tiny_disk: Path, bench: 
     (bench.output / "workflows" / "1" / "status.json").mkdir()
     os.kill(keeper, signal.SIGCONT)
     for _ in range(3):
-        waiting.wait_until(lambda: "status.json" in supervisor.said(), "not said")
-        step.put(b"\n")
+        step.put(b"\n")  # else there may be nothing new to write
         bench.said.expect(starting_with="at step", unless_gone=supervisor.pid)
+        waiting.wait_until(lambda: "status.json" in supervisor.said(), "not said")
     step.put(b"\n")
     supervisor.end(exit_code=0)
     assert supervisor.said().count("status.json") == 1
