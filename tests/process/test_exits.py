@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from support import waiting
-from support.supervised import SLEEPS, Bench, child, job, workflow_of
+from support.supervised import SLEEPS, Bench, Supervisor, child, job, workflow_of
 
 pytestmark = pytest.mark.process
 
@@ -18,14 +18,25 @@ def lock_of(bench: Bench) -> Path:
     return bench.output / "workflows" / "1" / "lock"
 
 
+def wait_for_signature(bench: Bench, supervisor: Supervisor) -> int:
+    """Until the keeper has put its name on the lock, which it does beside all else; returns its pid."""
+    keeper = supervisor.keeper()
+    waiting.wait_until(
+        lambda: f'"keeper_pid":{keeper},' in lock_of(bench).read_text(), "the lock is not signed"
+    )
+    return keeper
+
+
 # -- an exception ------------------------------------------------------------------------------------------------
 
 
 def test_p10_a_workflow_is_not_free_while_the_keeper_ends_the_jobs_of_a_loop_that_broke(bench: Bench) -> None:
     leave = bench.gate("leave")
-    supervisor = bench.start(job("saves", child("saver.py", "checkpoint", "leave")))
+    supervisor = bench.start(
+        job("saves", child("saver.py", "checkpoint", "leave"), sigterm_lead_seconds=1000.0)
+    )
     bench.said.expect(starting_with="ready", unless_gone=supervisor.pid)
-    keeper = supervisor.keeper()
+    keeper = wait_for_signature(bench, supervisor)
     supervisor.break_loop()
     bench.said.expect(starting_with="asked", unless_gone=keeper)
     assert supervisor.end_alone() != 0
@@ -45,13 +56,18 @@ def test_p10_a_workflow_is_not_free_while_the_keeper_ends_the_jobs_of_a_loop_tha
 
 
 def test_p6_a_grace_that_has_begun_goes_on_when_the_parent_is_killed(bench: Bench) -> None:
-    """The job is not asked again.  (That its time is counted from the first signal: test_last_will.py.)"""
-    supervisor = bench.start(workflow=workflow_of(job("deaf", child("counts.py")), grace=3.0))
+    """The job is not asked again.  (That its time is counted from the first signal: test_last_will.py.)
+
+    The parent does not see that the grace is over: it is stopped.
+    """
+    supervisor = bench.start(workflow=workflow_of(job("deaf", child("counts.py")), grace=1000.0))
     bench.said.expect(starting_with="ready", unless_gone=supervisor.pid)
     keeper = supervisor.keeper()
     supervisor.signal(signal.SIGTERM)
     bench.said.expect(starting_with="got SIGTERM", unless_gone=supervisor.pid)
     waiting.wait_until(lambda: supervisor.journal().of("job_signaled"), "it is not recorded")
+    supervisor.stop(supervisor.pid)
+    supervisor.let_grace_pass()
     supervisor.signal(signal.SIGKILL)
     bench.held.wait()
     waiting.wait_for_end(keeper)
@@ -84,10 +100,7 @@ def test_p12_a_lock_on_a_file_system_that_hangs_does_not_keep_the_supervisor(ben
     gate = bench.gate("gate")
     supervisor = bench.start(job("waits", f"echo at gate >$BENCH/said; read -r _ <{gate.path}"))
     bench.said.expect(starting_with="at gate", unless_gone=supervisor.pid)
-    keeper = supervisor.keeper()
-    waiting.wait_until(
-        lambda: f'"keeper_pid":{keeper},' in lock_of(bench).read_text(), "the lock is not signed"
-    )
+    keeper = wait_for_signature(bench, supervisor)
     pipe = lock_of(bench).with_name("pipe")
     os.mkfifo(pipe)
     pipe.rename(lock_of(bench))  # in one step: one that is missing is put back
