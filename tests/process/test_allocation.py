@@ -20,6 +20,8 @@ pytestmark = pytest.mark.process
 
 JOB_ID = "7"
 FAR = 100_000.0  # seconds
+NO_HURRY = {"operations.run.WAKE_KEEPER_AFTER": waiting.LIMIT}
+"""Where its end is near, a supervisor waits for its last records no longer than this: five seconds otherwise."""
 
 
 class FakeSlurm:
@@ -68,20 +70,20 @@ def slurm(tmp_path: Path) -> FakeSlurm:
     return made
 
 
-def deaf(bench: Bench, slurm: FakeSlurm) -> Supervisor:
+def deaf(bench: Bench, slurm: FakeSlurm, constants: dict[str, float] = NO_HURRY) -> Supervisor:
     """A job that only SIGKILL ends, with all the time in the world to save.
 
     The job may be ready before the supervisor's first question has been put: what Slurm says from now on is said to
     later ones.
     """
-    supervisor = deaf_unasked(bench, slurm)
+    supervisor = deaf_unasked(bench, slurm, constants)
     waiting.wait_until(slurm.asked.exists, "Slurm was not asked")
     return supervisor
 
 
-def deaf_unasked(bench: Bench, slurm: FakeSlurm) -> Supervisor:
+def deaf_unasked(bench: Bench, slurm: FakeSlurm, constants: dict[str, float] | None = None) -> Supervisor:
     workflow = workflow_of(job("deaf", child("counts.py", "deaf")), grace=FAR / 2)
-    supervisor = bench.start(workflow=workflow, environment=slurm.environment)
+    supervisor = bench.start(workflow=workflow, environment=slurm.environment, constants=constants)
     bench.said.expect(starting_with="ready", unless_gone=supervisor.pid)
     return supervisor
 
@@ -109,30 +111,34 @@ def test_what_slurm_is_ending_is_killed_and_recorded_before_slurm_kills_it(
 
 
 def test_a_sigterm_that_nobody_explains_is_taken_for_slurms_last_word(bench: Bench, slurm: FakeSlurm) -> None:
-    supervisor = deaf(bench, slurm)
+    """It judges by itself when Slurm has not explained it in time; that it could not is on record by then."""
+    supervisor = deaf(bench, slurm, NO_HURRY | {"machine.end_watch.ANSWER_WITHIN": 1000.0})
     slurm.says(None)
     supervisor.signal(signal.SIGTERM)
+    waiting.wait_until(lambda: "slurm_unreachable" in supervisor.journal().warnings(), "Slurm was not asked")
+    supervisor.let_grace_pass()
     supervisor.end(exit_code=75)
     bench.held.wait()
     assert supervisor.journal().results()["deaf"]["ended"] == "killed"
-    assert "slurm_unreachable" in supervisor.journal().warnings()
 
 
 @pytest.mark.parametrize("replaced", [False, True], ids=["told", "its successor"])
 def test_p10_the_last_will_reckons_with_the_end_that_has_moved(
     bench: Bench, slurm: FakeSlurm, replaced: bool
 ) -> None:
-    """The end comes near when the job is ready: on a slow machine it would be there before."""
+    """The end comes nearer when the job is ready, and is there while the supervisor is stopped and cannot see it."""
     held = bench.gate("hold")
     supervisor = deaf_unasked(bench, slurm)
     keeper = supervisor.keeper()
-    slurm.says("RUNNING", 10.0)
+    slurm.says("RUNNING", 1000.0)
     slurm.answer(held)
     wait_for(supervisor, "end_changed")
     if replaced:
         waiting.kill_all([keeper])
         waiting.wait_until(lambda: '"code":"keeper_died"' in journal_text(supervisor), "nobody noticed")
         keeper = supervisor.keeper()
+    supervisor.stop(supervisor.pid)
+    supervisor.let_grace_pass()
     supervisor.signal(signal.SIGKILL)
     bench.held.wait()
     waiting.wait_for_end(keeper)
