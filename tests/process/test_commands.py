@@ -219,7 +219,8 @@ def left(shop: Shop, number: int, *, nonce: str = "n1", before: str = "") -> sub
     """A process of a command, whose keeper is dead."""
     environment = {commands.ACTION_KEY: f"{shop.key}.{number}", "TORC_RUN_NONCE": nonce}
     process = subprocess.Popen(
-        ["bash", "-c", f"{before} echo ready $$ >$BENCH/said; sleep 1000; true"],
+        # It ends of no other's signal: a sleep that is hit first would have it end by itself.
+        ["bash", "-c", f"{before} echo ready $$ >$BENCH/said; while :; do sleep 1000; done"],
         env={**os.environ, "BENCH": str(shop.directory), "TORC_TEST_MARK": shop.key, **environment},
         start_new_session=True,
     )

@@ -70,8 +70,9 @@ def test_a_request_is_found_without_any_signal_and_brings_the_allocations_that_w
 ) -> None:
     supervisor = started(bench, SLURM_JOB_ID="17")
     request = CancelRequest(None, "17", ASKED, "login", ("18", "19"))
+    keeper = supervisor.keeper()
     requests.leave(files_of(bench), request)
-    os.kill(supervisor.keeper(), signal.SIGKILL)  # the next keeper looks as soon as it is there
+    waiting.kill_all([keeper])  # the next keeper looks as soon as it is there; this one may have been faster
     supervisor.end(exit_code=1)
     journal = supervisor.journal()
     assert journal.results()["long"]["status"] == "canceled"
