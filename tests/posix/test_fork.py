@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from support import waiting
+from torc_supervise.helpers import fork
 from torc_supervise.helpers.fork import fork_helper
 from torc_supervise.posix.wakeup import TERMINATION_SIGNALS, Wakeup
 
@@ -157,6 +158,20 @@ def test_a_crash_says_why_and_leaves_with_70() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "70\n"
     assert "RuntimeError: what happened" in done.stderr
+
+
+def test_p11_a_helper_for_whose_threads_there_is_no_room_says_so_without_a_traceback() -> None:
+    program = (
+        "import os, threading\n"
+        "from torc_supervise.helpers.fork import fork_helper\n"
+        "def main():\n"
+        "    threading.stack_size(1 << 46)\n"
+        "    threading.Thread(target=print).start()\n"
+        "pid = fork_helper('keeper', main, [])\n"
+        "print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("70\n", fork.NO_THREAD.format("keeper"))
 
 
 def test_a_crash_with_an_stderr_that_nobody_reads_ends_as_well() -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from support import waiting
 from torc_supervise.helpers import hunt
+from torc_supervise.posix import threads
 from torc_supervise.posix.procfs import ProcessStat
 
 pytestmark = pytest.mark.process
@@ -48,6 +50,20 @@ def test_p10_a_process_that_cannot_be_read_yet_is_found_in_the_end(
     monkeypatch.setattr(hunt, "environment_block_however_long", late)
     assert hunt_for(**MARKS) == {hunted.pid}
     assert hunted.wait(waiting.LIMIT) == -signal.SIGKILL
+
+
+def test_p11_a_hunt_for_which_there_is_no_thread_yet_begins_later(
+    hunted: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[str] = []
+
+    def full(work: Callable[[], object], name: str) -> threading.Thread | None:
+        tries.append(name)
+        return begin(work, name) if len(tries) > 2 else None
+
+    begin = threads.begin
+    monkeypatch.setattr(threads, "begin", full)
+    assert hunt_for(**MARKS) == {hunted.pid}
 
 
 def test_p5_who_has_not_all_of_the_marks_is_left_alone(hunted: subprocess.Popen[bytes]) -> None:

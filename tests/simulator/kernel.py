@@ -6,7 +6,6 @@ another here, and all have the number SUPERVISOR.
 
 from __future__ import annotations
 
-import io
 import itertools
 import os
 import signal
@@ -251,13 +250,11 @@ class SimulatedKernel(FakeKernel):
         process = self.processes.get(about.pid)
         if process is not None and process.uninterruptible:
             return None
-        return b"" if process is None else _block(process)
+        return self.environment_block_however_long(about)
 
-    def environment_file(self, pid: int) -> io.BytesIO:
-        process = self.processes.get(pid)
-        if process is None or not process.alive:
-            raise ProcessLookupError
-        return io.BytesIO(_block(process))
+    def environment_block_however_long(self, about: ProcessStat) -> bytes:
+        process = self.processes.get(about.pid)
+        return b"" if process is None else _block(process)
 
     # -- the end of a supervisor ----------------------------------------------------------------------------
 

@@ -37,7 +37,7 @@ from torc_supervise.helpers import (
     writer,
 )
 from torc_supervise.operations import liveness, opened, run
-from torc_supervise.posix import clock, groups, identity, marks
+from torc_supervise.posix import clock, groups, identity, marks, threads
 from torc_supervise.store import journal, lock, requests, snapshot
 
 
@@ -101,9 +101,9 @@ def _replacements(machine: Machine) -> Iterator[tuple[Any, str, Any]]:
         yield module, "os", fake_os
     for module in (alone, clock, hunt, keeper, kin, last_resort, last_will, link, run):
         yield module, "time", fake_time
-    for module in (hunt, inspector, keeper, last_resort, outside, speaker, writer):
+    for module in (inspector, keeper, last_resort, outside, speaker, threads, writer):
         yield module, "threading", threading
-    for module in (hunt, lock, journal, snapshot, requests):
+    for module in (lock, journal, snapshot, requests):
         yield module, "open", fake_open
     for module in (inspector, speaker):
         yield module, "queue", queue
@@ -117,7 +117,7 @@ def _replacements(machine: Machine) -> Iterator[tuple[Any, str, Any]]:
         boot_id=lambda: machine.boot_id,
         pid_namespace=lambda: 1,
     )
-    for module in (groups, identity, kin, marks, strays):
+    for module in (groups, hunt, identity, kin, marks, strays):
         yield module, "procfs", procfs
     for module in (kin, strays):
         yield (
@@ -125,6 +125,7 @@ def _replacements(machine: Machine) -> Iterator[tuple[Any, str, Any]]:
             "marks",
             SimpleNamespace(environment_block=kernel.environment_block, parse=marks.parse, Mark=marks.Mark),
         )
+    yield hunt, "environment_block_however_long", kernel.environment_block_however_long
     yield groups, "signal", SimpleNamespace(pidfd_send_signal=kernel.pidfd_send_signal)
     yield keeper, "ControlSocket", NoControlSocket
     yield link, "control", SimpleNamespace(new_directory=lambda: "/control", remove=_nothing)

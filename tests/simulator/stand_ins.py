@@ -255,14 +255,11 @@ def os_module(machine: Machine) -> SimpleNamespace:
 
 
 def open_function(machine: Machine) -> Callable[..., Any]:
-    """The builtin: files of the disk, and /proc/PID/environ."""
+    """The builtin: files of the disk."""
 
     def fake_open(path: str | int, mode: str = "r", **more: Any) -> Any:
         if isinstance(path, int):
             return File(machine.disk, path)
-        if path.startswith("/proc/"):
-            machine.hub.enter("read /proc")
-            return machine.kernel.environment_file(int(path.split("/")[2]))
         flags = {"rb": os.O_RDONLY, "xb": os.O_WRONLY | os.O_CREAT | os.O_EXCL}[mode]
         return File(machine.disk, machine.disk.open(path, flags))
 

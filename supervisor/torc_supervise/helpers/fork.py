@@ -23,6 +23,8 @@ from torc_supervise.posix.wakeup import undo_in_child
 LAST_WORDS_LIMIT = 2.0
 """Seconds that a crashing helper waits for somebody to take its traceback."""
 
+NO_THREAD = "torc-supervise: its {} cannot start a thread: too many processes or threads of this user?\n"
+
 
 def fork_helper(name: str, main: Callable[[], None], close: Iterable[int]) -> int:
     """Run ``main`` in a forked child and return its pid.
@@ -64,11 +66,16 @@ def _child(name: str, main: Callable[[], None], close: tuple[int, ...]) -> None:
             continue  # never mind: it was not open
     try:
         main()
-    except BaseException:  # noqa: BLE001
-        _write_last_words(_traceback())
+    except BaseException as error:  # noqa: BLE001
+        _write_last_words(NO_THREAD.format(name) if _wants_thread(error) else _traceback())
         os._exit(70)
     # Not the interpreter's way out: it would flush stderr, and wait for ever where nobody reads that.
     os._exit(0)
+
+
+def _wants_thread(error: BaseException) -> bool:
+    """Whether the machine was too full for one of its threads (CPython 3.11): no bug, and no traceback (P11)."""
+    return isinstance(error, RuntimeError) and str(error) == "can't start new thread"
 
 
 def _traceback() -> str:

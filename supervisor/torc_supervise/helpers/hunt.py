@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Collection
 
-from torc_supervise.posix import procfs
+from torc_supervise.posix import procfs, threads
 from torc_supervise.posix.groups import signal_descriptor
 from torc_supervise.posix.marks import NONCE, environment_block_however_long
 
@@ -47,21 +47,30 @@ class Hunt:
         self._killed: set[int] = set()
         self._marks = frozenset(marks)
         self._spared = frozenset(spared)
-        self._until = time.monotonic() + seconds
         self._seconds = seconds
-        self._thread = threading.Thread(target=self._work, name="hunt", daemon=True)
-        self._thread.start()
+        self._thread: threading.Thread | None = None
+        self._begin()
 
     def finish(self) -> frozenset[int]:
         """Wait until nothing is left, or until the time is up; returns the pids that were killed.
 
         Pids, and no count: two hunts at a time may kill the same process.
         """
-        self._thread.join(self._seconds)
+        until = time.monotonic() + self._seconds
+        while not self._begin() and (left := until - time.monotonic()) > 0.0:
+            select.poll().poll(min(LOOK_AGAIN_AFTER, left) * 1000)
+        if self._thread is not None:
+            self._thread.join(max(0.0, until - time.monotonic()))
         return frozenset(self._killed.copy())
 
+    def _begin(self) -> bool:
+        """Whether there is a thread; not yet where the machine is too full for one, until jobs have ended (P11)."""
+        self._thread = self._thread or threads.begin(self._work, "hunt")
+        return self._thread is not None
+
     def _work(self) -> None:
-        while time.monotonic() < self._until:
+        until = time.monotonic() + self._seconds
+        while time.monotonic() < until:
             poll = select.poll()
             seen = self._look()
             left = [pid for pid, marked in seen.items() if marked]

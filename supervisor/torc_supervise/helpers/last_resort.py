@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from torc_supervise.errors import JournalError
 from torc_supervise.helpers.speaker import Speaker
+from torc_supervise.posix import threads
 from torc_supervise.store import snapshot
 from torc_supervise.store.journal import Journal
 from torc_supervise.store.layout import WorkflowFiles
@@ -102,11 +103,7 @@ class LastResort:
 
     def _begin(self) -> bool:
         """Whether there is a thread; not yet where the machine is too full for one (P11)."""
-        if self._thread is None:
-            thread = threading.Thread(target=self._work, name="last resort", daemon=True)
-            with contextlib.suppress(RuntimeError):
-                thread.start()
-                self._thread = thread
+        self._thread = self._thread or threads.begin(self._work, "last resort")
         return self._thread is not None
 
     def _work(self) -> None:

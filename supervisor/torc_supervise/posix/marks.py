@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
-from torc_supervise.posix import procfs
+from torc_supervise.posix import procfs, threads
 from torc_supervise.posix.procfs import ProcessStat
 from torc_supervise.posix.spawn import MACHINE_FULL
 
@@ -96,9 +96,7 @@ def _read_with_patience(pid: int) -> bytes | None:
         found.append(_read(pid))
         done.set()
 
-    try:
-        threading.Thread(target=work, name="mark", daemon=True).start()
-    except RuntimeError:  # no thread to be had
+    if threads.begin(work, "mark") is None:
         return None
     done.wait(PATIENCE)
     return found[0] if found else None
