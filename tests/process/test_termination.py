@@ -77,29 +77,23 @@ def kill_by_interrupts(supervisor: Supervisor) -> None:
     waiting.wait_until(interrupt, "it does not end")
 
 
-@pytest.mark.parametrize(("time_limit", "return_code"), [(None, 137), (1000.0, 152)])
+@pytest.mark.parametrize(("time_limit", "return_code"), [(None, 137), (100_000.0, 152)])
 def test_p6_a_deaf_job_is_killed_at_its_deadline_and_asked_once(
     bench: Bench, time_limit: float | None, return_code: int
 ) -> None:
-    leave = bench.gate("leave")
     supervisor = bench.start(
-        job("deaf", child("counts.py", "deaf"), sigterm_lead_seconds=3.0),
-        # Race: the deadline may be over, and the run with it, before the other signals are sent.
-        job("last", child("saver.py", "checkpoint", "leave"), sigterm_lead_seconds=600.0),
-        time_limit=time_limit,
+        job("deaf", child("counts.py", "deaf"), sigterm_lead_seconds=1000.0), time_limit=time_limit
     )
-    bench.said.expect(2, "ready", unless_gone=supervisor.pid)
+    bench.said.expect(starting_with="ready", unless_gone=supervisor.pid)
     supervisor.signal(signal.SIGTERM)
-    bench.said.expect(starting_with="asked", unless_gone=supervisor.pid)
+    bench.said.expect(starting_with="got SIGTERM", unless_gone=supervisor.pid)
     for _ in range(5):
         supervisor.signal(signal.SIGTERM)
-    waiting.wait_until(lambda: supervisor.journal().of("job_ended"), "it is not killed")
-    leave.put(b"x")
+    waiting.wait_until(lambda: len(supervisor.journal().of("signal_received")) > 1, "it is not told of")
+    supervisor.let_grace_pass()
     supervisor.end(exit_code=75)
     bench.held.wait()
-    # (None where it was held up until it was killed.)
-    got = [line for line in bench.said.drain() if line.startswith("got")]
-    assert got in (["got SIGTERM deaf"], []), "the job got its signal once"
+    assert bench.said.drain() == [], "the job got its signal once"
     journal = supervisor.journal()
     result = journal.results()["deaf"]
     assert (result["status"], result["ended"], result["return_code"], result["signal"]) == (
@@ -110,7 +104,6 @@ def test_p6_a_deaf_job_is_killed_at_its_deadline_and_asked_once(
     )
     assert journal.signals_of("deaf") == ["SIGTERM", "SIGKILL"]
     assert len(journal.of("termination_started")) == 1
-    assert len(journal.of("signal_received")) >= 2
 
 
 def test_p14_a_stopped_job_still_saves(bench: Bench) -> None:
@@ -252,10 +245,11 @@ def test_what_a_job_leaves_behind_is_ended_with_a_warning(bench: Bench) -> None:
 def test_a_deaf_leftover_is_killed(bench: Bench) -> None:
     command = f"{child('counts.py')} & read -r _ <$BENCH/leave"
     leave = bench.gate("leave")
-    supervisor = bench.start(job("leaves", command))
+    supervisor = bench.start(job("leaves", command), leftover_grace=1000.0)
     bench.said.expect(starting_with="ready", unless_gone=supervisor.pid)
     leave.put(b"\n")
     bench.said.expect(starting_with="got SIGTERM", unless_gone=supervisor.pid)
+    supervisor.let_grace_pass()
     supervisor.end(exit_code=0)
     bench.held.wait()
     assert supervisor.journal().signals_of("leaves") == ["SIGTERM", "SIGKILL"]
