@@ -22,9 +22,9 @@ import time
 import uuid
 from pathlib import Path
 
-MARK = "TORC_SHAKEN"
+MARK = "SHAKEN"
 BETWEEN_LOOKS = 0.0005  # seconds
-CHANCE = 0.002  # of a process, in one look
+CHANCE = 0.006  # of a process, in one look
 LONGEST = 0.5  # seconds
 INHERITS = 0.3  # chance that a process stays as slow as the one it was forked from
 HOGS_PER_CPU = 1
