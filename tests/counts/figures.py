@@ -101,11 +101,11 @@ def _calls(trace: Path) -> Counter[str]:
             if not (call := _CALL.match(line)):
                 continue
             by_pid.setdefault(call[1], Counter())
-            if call[2] == "openat" and "/status.json.new" in line:
-                in_snapshot.add(call[1])
+            if call[2] == "openat":
+                (in_snapshot.add if "/status.json.new" in line else in_snapshot.discard)(call[1])
             if call[1] not in in_snapshot:
                 by_pid[call[1]][call[2]] += 1
-            elif call[2] == "rename":
+            elif call[2].startswith("rename"):  # or renameat, renameat2
                 in_snapshot.remove(call[1])
     who: Counter[str] = Counter()
     parent = next(iter(by_pid))

@@ -143,7 +143,7 @@ def test_p8_a_read_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch)
         hangs.wait()
         return b""
 
-    monkeypatch.setattr(marks, "_read", hang)
+    monkeypatch.setattr(marks, "read_environment", hang)
     monkeypatch.setattr(marks, "PATIENCE", 0.02)
     assert marks.environment_block(process()) is None
     hangs.set()
@@ -161,6 +161,7 @@ def test_a_process_that_is_just_calling_exec_is_asked_again(monkeypatch: pytest.
     answers = [b"", b"", block("ours")]
     monkeypatch.setattr(marks, "_read_with_patience", lambda pid: answers.pop(0))
     monkeypatch.setattr(procfs, "stat", lambda pid: replace(process(), environment_end=0))
+    monkeypatch.setattr(procfs, "is_of_our_user", lambda pid: True)
     assert marks.environment_block(process()) == block("ours")
 
 
@@ -169,6 +170,16 @@ def test_a_process_with_an_empty_environment_is_asked_once_more(monkeypatch: pyt
     answers = [b"", b""]
     monkeypatch.setattr(marks, "_read_with_patience", lambda pid: answers.pop(0))
     monkeypatch.setattr(procfs, "stat", lambda pid: process())
+    monkeypatch.setattr(procfs, "is_of_our_user", lambda pid: True)
+    assert marks.environment_block(process()) == b""
+    assert answers == []
+
+
+def test_a_process_of_another_user_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [b""]
+    monkeypatch.setattr(marks, "_read_with_patience", lambda pid: answers.pop(0))
+    monkeypatch.setattr(procfs, "stat", lambda pid: replace(process(), environment_end=0))
+    monkeypatch.setattr(procfs, "is_of_our_user", lambda pid: False)
     assert marks.environment_block(process()) == b""
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -12,10 +13,10 @@ from torc_supervise.posix import threads
 
 
 @pytest.fixture
-def full() -> Iterator[None]:
-    """No thread can be started: none of them would find room for its stack."""
+def make_room() -> Iterator[Callable[[], object]]:
+    """No thread can be started, until this is called: none of them would find room for its stack."""
     before = threading.stack_size(1 << 46)
-    yield
+    yield lambda: threading.stack_size(before)
     threading.stack_size(before)
 
 
@@ -25,6 +26,15 @@ def test_what_was_begun_is_done() -> None:
     assert done.wait(waiting.LIMIT)
 
 
-@pytest.mark.usefixtures("full")
+@pytest.mark.usefixtures("make_room")
 def test_p11_there_is_none_where_there_is_no_room() -> None:
     assert threads.begin(print, "work") is None
+
+
+def test_p11_a_late_thread_begins_when_there_is_room(make_room: Callable[[], object]) -> None:
+    done = threading.Event()
+    late = threads.LateThread(done.set, "work")
+    assert not late.join(time.monotonic())
+    make_room()
+    assert late.join(time.monotonic() + waiting.LIMIT)
+    assert done.is_set()

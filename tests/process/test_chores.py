@@ -10,7 +10,6 @@ from support import waiting
 from torc_supervise.errors import TorcError
 from torc_supervise.helpers import chores, messages
 from torc_supervise.helpers.chores import Body, Chores
-from torc_supervise.posix import threads
 
 
 @pytest.mark.parametrize(
@@ -33,11 +32,3 @@ def test_an_error_is_an_answer(monkeypatch: pytest.MonkeyPatch, error: Exception
         "chore_id": 7,
         "answer": {"ok": False, "kind": type(error).__name__, "message": message},
     }
-
-
-def test_p11_where_no_thread_can_be_started_that_is_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threads, "begin", lambda work, name: None)
-    told: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-    Chores(told.put).begin(7, "ask_slurm", {})
-    answer = messages.body(told.get(timeout=waiting.LIMIT))["answer"]
-    assert answer == {"ok": False, "kind": "OSError", "message": "no thread can be started"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from support.supervised import HOLD, SLEEPS, Bench, child, job, say, workflow_of
 from torc_supervise.helpers import last_resort
 from torc_supervise.helpers.last_resort import LastResort, Unconfirmed, Voice
 from torc_supervise.machine import records as r
-from torc_supervise.posix import clock
+from torc_supervise.posix import clock, threads
 from torc_supervise.store import journal
 from torc_supervise.store.layout import WorkflowFiles, claim_new
 from torc_supervise.store.lock import Lock, Owner, acquire
@@ -221,20 +222,29 @@ def test_p11_without_a_thread_the_last_records_wait_for_one(
     files: WorkflowFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refuse_threads(monkeypatch, 3)
-    monkeypatch.setattr(last_resort, "RETRY_AFTER", 0.0)
+    monkeypatch.setattr(threads, "TRY_AGAIN_AFTER", 0.0)
     assert LastResort(unconfirmed(files, locked(files), 2), within(waiting.LIMIT)).finish() is None
     assert numbers(files) == [1, 2]
+
+
+def test_p11_where_there_never_is_a_thread_that_is_the_problem(
+    files: WorkflowFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse_threads(monkeypatch, 1)
+    problem = LastResort(unconfirmed(files, locked(files), 2), time.monotonic()).finish()
+    assert problem == "no thread can be started that writes them"
 
 
 def test_p11_a_voice_that_finds_no_thread_is_raised_later(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refuse_threads(monkeypatch, 2)
+    refuse_threads(monkeypatch, 1)
     monkeypatch.setattr(last_resort, "LAST_WORDS_LIMIT", waiting.LIMIT)
     voice = Voice()
-    voice.say("nobody hears this")
     assert not voice.raise_()
+    voice.say("nobody hears this")
     voice.finish()
+    assert voice.raise_()
     voice.say("hello")
     voice.finish()
     voice.lower()
@@ -251,6 +261,7 @@ def test_a_voice_has_no_thread_until_it_is_raised_and_none_after_it(
     voice.finish()
     assert not voice.raised
     assert set(threading.enumerate()) <= before
+    assert voice.raise_()
     voice.say("hello")
     voice.finish()
     voice.lower()

@@ -250,11 +250,14 @@ class SimulatedKernel(FakeKernel):
         process = self.processes.get(about.pid)
         if process is not None and process.uninterruptible:
             return None
-        return self.environment_block_however_long(about)
-
-    def environment_block_however_long(self, about: ProcessStat) -> bytes:
-        process = self.processes.get(about.pid)
         return b"" if process is None else _block(process)
+
+    def read_environment(self, pid: int) -> bytes | None:
+        """Stands for ``posix.marks.read_environment``."""
+        if self.hub.now < self.blind_until:
+            return None
+        process = self.processes.get(pid)
+        return b"" if process is None or not process.alive else _block(process)
 
     # -- the end of a supervisor ----------------------------------------------------------------------------
 

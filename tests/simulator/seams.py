@@ -99,7 +99,7 @@ def _replacements(machine: Machine) -> Iterator[tuple[Any, str, Any]]:
         *(groups, identity, journal, liveness, lock, run, snapshot, speaker, strays, writer),
     ):
         yield module, "os", fake_os
-    for module in (alone, clock, hunt, keeper, kin, last_resort, last_will, link, run):
+    for module in (alone, clock, hunt, keeper, kin, last_resort, last_will, link, run, threads):
         yield module, "time", fake_time
     for module in (inspector, keeper, last_resort, outside, speaker, threads, writer):
         yield module, "threading", threading
@@ -116,6 +116,7 @@ def _replacements(machine: Machine) -> Iterator[tuple[Any, str, Any]]:
         everything=kernel.everything,
         boot_id=lambda: machine.boot_id,
         pid_namespace=lambda: 1,
+        is_of_our_user=lambda pid: kernel.stat(pid) is not None,
     )
     for module in (groups, hunt, identity, kin, marks, strays):
         yield module, "procfs", procfs
@@ -125,7 +126,7 @@ def _replacements(machine: Machine) -> Iterator[tuple[Any, str, Any]]:
             "marks",
             SimpleNamespace(environment_block=kernel.environment_block, parse=marks.parse, Mark=marks.Mark),
         )
-    yield hunt, "environment_block_however_long", kernel.environment_block_however_long
+    yield hunt, "marks", SimpleNamespace(read_environment=kernel.read_environment, NONCE=marks.NONCE)
     yield groups, "signal", SimpleNamespace(pidfd_send_signal=kernel.pidfd_send_signal)
     yield keeper, "ControlSocket", NoControlSocket
     yield link, "control", SimpleNamespace(new_directory=lambda: "/control", remove=_nothing)

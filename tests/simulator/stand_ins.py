@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import posixpath
 import queue
@@ -209,7 +210,11 @@ def os_module(machine: Machine) -> SimpleNamespace:
         hub.enter("nothing any more")
 
     def listdir(path: str) -> list[str]:
-        return [str(pid) for pid in kernel.pids()] if path == "/proc" else disk.listdir(path)
+        if path != "/proc":
+            return disk.listdir(path)
+        if machine.hub.now < kernel.blind_until:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), path)
+        return [str(pid) for pid in kernel.pids()]
 
     def stat(path: str) -> SimpleNamespace:
         return SimpleNamespace(st_uid=os.geteuid()) if path.startswith("/proc/") else disk.stat(path)

@@ -93,12 +93,15 @@ def plant_in_disk(fifo: str, sick: str) -> None:
 
 def plant_in_clock(later: str) -> None:
     """Of the supervisor, of its helpers, which are forked, and of the leaders of isolated jobs."""
-    monotonic = time.monotonic
+    monotonic, gettime = time.monotonic, time.clock_gettime
 
     def ahead() -> float:
         return monotonic() + (LATER if os.path.exists(later) else 0.0)
 
-    time.monotonic = ahead
+    def clock_ahead(clock: int) -> float:
+        return gettime(clock) + (LATER if os.path.exists(later) else 0.0)
+
+    time.monotonic, time.clock_gettime = ahead, clock_ahead
     boot = f"import os, time; clock = time.monotonic; late = lambda: {LATER} * os.path.exists({later!r}); "
     namespaces._BOOT = f"{boot}time.monotonic = lambda: clock() + late(); {namespaces._BOOT}"
 

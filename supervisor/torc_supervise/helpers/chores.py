@@ -5,12 +5,12 @@ A chore takes a dict and returns one; an error is an answer as well.  What it do
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
 from torc_supervise.errors import TorcError
 from torc_supervise.helpers import commands, messages, queueing
-from torc_supervise.posix import threads
 from torc_supervise.slurm.ask import ask
 from torc_supervise.slurm.end_steps import end_steps
 
@@ -35,8 +35,7 @@ class Chores:
         self._tell = tell
 
     def begin(self, chore_id: int, kind: str, body: Body) -> None:
-        if threads.begin(lambda: self._work(chore_id, kind, body), kind) is None:
-            self._answer(chore_id, {"ok": False, "kind": "OSError", "message": "no thread can be started"})
+        threading.Thread(target=self._work, args=(chore_id, kind, body), name=kind, daemon=True).start()
 
     def _work(self, chore_id: int, kind: str, body: Body) -> None:
         try:
@@ -47,7 +46,4 @@ class Chores:
             answer = {"ok": False, "kind": "OSError", "message": str(error)}
         except Exception as error:  # noqa: BLE001  # a bug of ours; without an answer a run would wait for its own limit
             answer = {"ok": False, "kind": type(error).__name__, "message": f"an error of ours: {error!r}"}
-        self._answer(chore_id, answer)
-
-    def _answer(self, chore_id: int, answer: Body) -> None:
         self._tell(messages.line("X", {"chore_id": chore_id, "answer": answer}))

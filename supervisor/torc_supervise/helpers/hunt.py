@@ -9,18 +9,19 @@ from __future__ import annotations
 import os
 import select
 import signal
-import threading
 import time
 from collections.abc import Collection
 
-from torc_supervise.posix import procfs, threads
+from torc_supervise.posix import marks, procfs, threads
 from torc_supervise.posix.groups import signal_descriptor
-from torc_supervise.posix.marks import NONCE, environment_block_however_long
 
 LOOK_AGAIN_AFTER = 0.2  # seconds, where not every process can be watched
 
+UNREADABLE_AFTER = 1.0
+"""Seconds after which a process that shows no environment is taken for one that has none."""
 
-def marks(output_directory: str, workflow_id: int, run_id: int, nonce: str | None = None) -> list[bytes]:
+
+def marks_of(output_directory: str, workflow_id: int, run_id: int, nonce: str | None = None) -> list[bytes]:
     """Entries that every process of one run has in its environment (``RunEnvironment.of``), and of no other run."""
     entries = [
         f"TORC_OUTPUT_DIR={output_directory}",
@@ -28,7 +29,7 @@ def marks(output_directory: str, workflow_id: int, run_id: int, nonce: str | Non
         f"TORC_RUN_ID={run_id}",
     ]
     if nonce is not None:
-        entries.append(f"{NONCE}={nonce}")
+        entries.append(f"{marks.NONCE}={nonce}")
     return list(map(os.fsencode, entries))
 
 
@@ -38,43 +39,38 @@ def job_mark(job_id: int) -> bytes:
 
 
 class Hunt:
-    """Ends every process whose environment has all of ``marks`` and none of ``spared``, and what it forks meanwhile.
+    """Ends every process whose environment has all of ``wanted`` and none of ``spared``, and what it forks meanwhile.
 
     Each mark is a whole entry, ``NAME=value``.
     """
 
-    def __init__(self, marks: Collection[bytes], spared: Collection[bytes], seconds: float) -> None:
+    def __init__(self, wanted: Collection[bytes], spared: Collection[bytes], seconds: float) -> None:
         self._killed: set[int] = set()
-        self._marks = frozenset(marks)
+        self._marks = frozenset(wanted)
         self._spared = frozenset(spared)
+        self._until = time.monotonic() + seconds
         self._seconds = seconds
-        self._thread: threading.Thread | None = None
-        self._begin()
+        self._unread_since: dict[tuple[int, int], float] = {}  # (pid, start ticks) -> monotonic seconds
+        self._thread = threads.LateThread(self._work, "hunt")
 
     def finish(self) -> frozenset[int]:
         """Wait until nothing is left, or until the time is up; returns the pids that were killed.
 
         Pids, and no count: two hunts at a time may kill the same process.
         """
-        until = time.monotonic() + self._seconds
-        while not self._begin() and (left := until - time.monotonic()) > 0.0:
-            select.poll().poll(min(LOOK_AGAIN_AFTER, left) * 1000)
-        if self._thread is not None:
-            self._thread.join(max(0.0, until - time.monotonic()))
+        self._until = time.monotonic() + self._seconds
+        self._thread.join(self._until)
         return frozenset(self._killed.copy())
 
-    def _begin(self) -> bool:
-        """Whether there is a thread; not yet where the machine is too full for one, until jobs have ended (P11)."""
-        self._thread = self._thread or threads.begin(self._work, "hunt")
-        return self._thread is not None
-
     def _work(self) -> None:
-        until = time.monotonic() + self._seconds
-        while time.monotonic() < until:
+        while time.monotonic() < self._until:
             poll = select.poll()
-            seen = self._look()
-            left = [pid for pid, marked in seen.items() if marked]
-            if not seen:
+            try:
+                left, is_all = self._look()
+            except OSError:  # the machine is too full to tell: nobody is gone because nobody can look
+                poll.poll(LOOK_AGAIN_AFTER * 1000)
+                continue
+            if is_all and not left:
                 break
             descriptors = [descriptor for pid in left if (descriptor := self._kill(pid)) is not None]
             for descriptor in descriptors:
@@ -83,28 +79,46 @@ class Hunt:
             for descriptor in descriptors:
                 os.close(descriptor)
 
-    def _look(self) -> dict[int, bool | None]:
-        """Those that have the marks, and those of which that cannot be told now, who are looked at again.
-
-        Race: a process of the run is just calling exec, and shows no environment at the only look that finds no other.
-        Test: test_hunt.py::test_p10_a_process_that_cannot_be_read_yet_is_found_in_the_end.
-        """
-        found = {int(name): self._is_marked(int(name)) for name in os.listdir("/proc") if name.isdigit()}
-        return {pid: marked for pid, marked in found.items() if marked is not False and pid != os.getpid()}
+    def _look(self) -> tuple[list[int], bool]:
+        """Those that have the marks, and whether that is all of them: of some it may not be possible to tell yet."""
+        found, is_all = [], True
+        for name in os.listdir("/proc"):
+            if name.isdigit() and int(name) != os.getpid():
+                marked = self._is_marked(int(name))
+                is_all = is_all and marked is not None
+                if marked:
+                    found.append(int(name))
+        return found, is_all
 
     def _is_marked(self, pid: int) -> bool | None:
-        """None where it cannot be told: the machine is too full, or the process is just calling exec."""
-        try:
-            about = procfs.stat(pid)
-            if about is None or not about.alive or about.sid <= 1:  # kernel threads have no session
-                return False
-            block = environment_block_however_long(about)
-            if block is None:
-                return None if os.stat(f"/proc/{pid}").st_uid == os.geteuid() else False
-        except OSError as error:
-            return False if isinstance(error, FileNotFoundError) else None
+        """None where that cannot be told yet."""
+        block = marks.read_environment(pid)
+        if block == b"":
+            block = self._read_again(pid)
+        if block is None:
+            return None
         entries = set(block.split(b"\0"))
         return self._marks <= entries and not self._spared & entries
+
+    def _read_again(self, pid: int) -> bytes | None:
+        """The block of one that has shown none; None where it is to be asked again.
+
+        Race: a process of the run is just calling exec at the only look that finds no other.  Between the new memory
+        map and its environment there is nothing to read, and its end is 0 (``marks.environment_block``).  The same is
+        true of one whose memory is gone and that hangs in its exit, so it is not asked for ever.
+        Test: test_hunt.py::test_p10_a_process_that_cannot_be_read_yet_is_found_in_the_end.
+        """
+        try:
+            about = procfs.stat(pid)
+        except OSError:  # hidden from us (hidepid)
+            return b""
+        if about is None or about.state in ("Z", "X") or about.sid == 0 or not procfs.is_of_our_user(pid):
+            return b""  # (kernel threads have no session)
+        if about.environment_end:
+            return marks.read_environment(pid)  # that exec is over, or there is none to be had
+        now = time.monotonic()
+        since = self._unread_since.setdefault((pid, about.start_ticks), now)
+        return None if now - since < UNREADABLE_AFTER else b""
 
     def _kill(self, pid: int) -> int | None:
         """SIGKILL; returns a descriptor that becomes readable when it is dead.

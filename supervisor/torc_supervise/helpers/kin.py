@@ -180,7 +180,7 @@ class Kin:
         if key in self._marks:
             return True
         may_be = any(self._is_young_enough(about, live) for live in attempts.values())
-        block = marks.environment_block(about) if may_be and _is_of_our_user(about.pid) else b""
+        block = marks.environment_block(about) if may_be and procfs.is_of_our_user(about.pid) else b""
         if block is not None:
             self._marks[key] = marks.parse(block)
             return True
@@ -192,10 +192,3 @@ class Kin:
         for book in (self._owner, self._marks, self._unreadable_since):
             for key in book.keys() - there:
                 del book[key]
-
-
-def _is_of_our_user(pid: int) -> bool:
-    try:
-        return os.geteuid() in (0, os.stat(f"/proc/{pid}").st_uid)
-    except OSError:
-        return False

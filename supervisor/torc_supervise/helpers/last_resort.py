@@ -53,9 +53,8 @@ class Voice:
         return self.raised
 
     def say(self, text: str) -> None:
-        """Nobody hears it where it cannot be raised."""
-        if self.raise_():
-            assert self._speaker is not None
+        """Only where it is raised."""
+        if self._speaker is not None:
             self._speaker.say(text)
 
     def lower(self) -> None:
@@ -90,21 +89,13 @@ class LastResort:
         self.problem: str | None = f"{what.files.journal}: the disk does not answer"
         self._what = what
         self._until = until
-        self._thread: threading.Thread | None = None
-        self._begin()
+        self._thread = threads.LateThread(self._work, "last resort")
 
     def finish(self) -> str | None:
         """Wait until it is done or the time is up; returns the problem, if there is one."""
-        while not self._begin() and (left := self._until - time.monotonic()) > 0.0:
-            threading.Event().wait(min(RETRY_AFTER, left))
-        if self._thread is not None:
-            self._thread.join(max(0.0, self._until - time.monotonic()))
+        if not self._thread.join(self._until):
+            self.problem = "no thread can be started that writes them"
         return self.problem
-
-    def _begin(self) -> bool:
-        """Whether there is a thread; not yet where the machine is too full for one (P11)."""
-        self._thread = self._thread or threads.begin(self._work, "last resort")
-        return self._thread is not None
 
     def _work(self) -> None:
         pause = threading.Event()

@@ -203,7 +203,7 @@ class LastWill:
         if self._output is None or not self._look:
             return None
         state = self._state
-        ours = hunt.marks(self._output, state.workflow_id, state.run_id, self._nonce)
+        ours = hunt.marks_of(self._output, state.workflow_id, state.run_id, self._nonce)
         return hunt.Hunt(ours, [hunt.job_mark(job_id) for job_id in spared], UNKILLABLE_AFTER)
 
     def _begin(self, attempts: dict[int, LiveAttempt]) -> Members:

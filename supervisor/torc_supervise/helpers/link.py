@@ -44,7 +44,7 @@ class KeeperLink:
         self._chores: dict[int, Do] = {}  # asked for and not answered
         self._given: set[int] = set()  # those of them that some keeper was told of
         self._signaled: dict[JobId, float] = {}  # epoch seconds just before its first signal
-        self._unsaid: list[bytes] = []  # lines for people while there is no keeper
+        self._unsaid: list[str] = []  # for people, while there is no keeper
         self._signals_begin = 0.0  # epoch seconds: no signal of the records to come was sent before
         self._told_to_leave = False
         self.voice = Voice()
@@ -74,13 +74,32 @@ class KeeperLink:
         self._signals_begin = time.time() - ahead
 
     def say(self, text: str) -> None:
-        line = b"P" + text.replace("\n", " ").encode(errors="replace") + b"\n"
-        if self.voice.raised:
-            self.voice.say(text)
+        if self.voice.raised or (self.disowned and self.channel.closed):
+            self.say_ourselves(text)
         elif self.channel.closed:
-            self._unsaid.append(line)
+            self._unsaid.append(text)
         else:
-            self.channel.send(line)
+            self._have_said(text)
+
+    def say_ourselves(self, text: str) -> None:
+        """With our own voice, after what nobody has said yet; kept for later where it cannot be raised (P11)."""
+        self._unsaid.append(text)
+        self._say_unsaid()
+
+    def finish_speaking(self) -> None:
+        """The run is over: have everything said, for a limited time."""
+        if self._unsaid:
+            self._say_unsaid()
+        self.voice.finish()
+
+    def _have_said(self, text: str) -> None:
+        self.channel.send(b"P" + text.replace("\n", " ").encode(errors="replace") + b"\n")
+
+    def _say_unsaid(self) -> None:
+        if self.voice.raise_():
+            for text in self._unsaid:
+                self.voice.say(text)
+            self._unsaid.clear()
 
     def inspect(self, job: Job, state: WorkflowState, *, asked: bool) -> None:
         """Ask for the job's declared files; the answer comes as a ``V`` line."""
@@ -147,7 +166,7 @@ class KeeperLink:
         self.pid = 0
         self.channel.close()
         self.gone = self.disowned or (self._told_to_leave and not self._unconfirmed)
-        if self.disowned and self.voice.raise_():
+        if self.disowned:
             self._say_unsaid()
         if self.gone:
             control.remove(self._setup.control)  # on a local disk; there only where it was killed
@@ -168,11 +187,6 @@ class KeeperLink:
         if not self.voice.raised and self.voice.raise_():
             self.voice.say(f"warning: {ALONE}")
             self._say_unsaid()
-
-    def _say_unsaid(self) -> None:
-        for line in self._unsaid:
-            self.voice.say(line[1:-1].decode(errors="replace"))
-        self._unsaid.clear()
 
     def write_without_keeper(self, state: WorkflowState, until: float) -> str | None:
         """Write what was not confirmed, after the last keeper is gone for good.
@@ -202,8 +216,8 @@ class KeeperLink:
         unconfirmed = tuple(self._unconfirmed)
         self._setup = replace(self._setup, state=state, seq=self._seq, unacknowledged=unconfirmed)
         self.channel = self._fork(close)
-        for line in self._unsaid:
-            self.channel.send(line)
+        for text in self._unsaid:
+            self._have_said(text)
         self._unsaid.clear()
         for question in self._questions.values():
             self.channel.send(messages.line("V", asdict(question)))

@@ -127,11 +127,7 @@ def carriers(nonce: str, patience: float = UNREADABLE_AFTER) -> list[tuple[Proce
 def _is_ours_still(about: ProcessStat) -> bool:
     """Whether the same process is still there, and is not somebody else's."""
     now = procfs.stat(about.pid)
-    try:
-        user = os.stat(f"/proc/{about.pid}").st_uid
-    except OSError:
-        return False
-    return now is not None and now.start_ticks == about.start_ticks and user == os.geteuid()
+    return now is not None and now.start_ticks == about.start_ticks and procfs.is_of_our_user(about.pid)
 
 
 def _first(processes: list[ProcessStat]) -> ProcessStat:

@@ -24,7 +24,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from torc_supervise.exitstatus import Exited, Usage
-from torc_supervise.helpers.hunt import Hunt, job_mark, marks
+from torc_supervise.helpers.hunt import Hunt, job_mark, marks_of
 from torc_supervise.machine import actions as a
 from torc_supervise.machine import events as e
 from torc_supervise.machine import phases as p
@@ -307,7 +307,7 @@ def hold_node(orders: Orders, job: Mapping[str, Any]) -> None:
 def hunt(job: Mapping[str, Any]) -> None:
     """Kill what carries the job's marks: tasks of an srun of its own are nobody's children here."""
     own = job["environment"]
-    found = marks(
+    found = marks_of(
         own["TORC_OUTPUT_DIR"], int(own["TORC_WORKFLOW_ID"]), int(own["TORC_RUN_ID"]), own.get(NONCE)
     )
     Hunt([*found, job_mark(int(own["TORC_JOB_ID"]))], [b"TORC_STEP_LEADER=1"], HUNT_FOR).finish()

@@ -12,6 +12,7 @@ from msgspec import Struct
 from torc_supervise.errors import TorcError
 from torc_supervise.operations import liveness
 from torc_supervise.operations.lookup import look_up, unreadable
+from torc_supervise.posix import host
 from torc_supervise.store import layout
 from torc_supervise.store.jsontext import loads
 from torc_supervise.store.lock import read_owner
@@ -53,7 +54,7 @@ def log_files(output: str, workflow_id: int | None, wanted: str | None, streams:
     """
     document = look_up(output, workflow_id, with_jobs=True)
     head, rows = document.head, loads(document.text or b"{}")["jobs"]
-    over = _nobody_works(layout.find(output, workflow_id), head["supervisor"])
+    over = _nobody_works(layout.find(output, head["workflow_id"]), head["supervisor"])
     if wanted is not None:
         rows = [_find(rows, wanted)]
         if rows[0]["attempt_id"] is None:
@@ -74,11 +75,17 @@ def log_files(output: str, workflow_id: int | None, wanted: str | None, streams:
 
 
 def _nobody_works(files: layout.WorkflowFiles, supervisor: dict[str, Any] | None) -> bool:
-    """Race: a run has the lock some moments before it is on record that there is one."""
+    """Race: a run has the lock some moments before it is on record that there is one.
+
+    Only of one on this host: of any other Slurm would have to be asked, at every look.
+    """
     if supervisor is not None and supervisor["alive"]:
         return False
-    owner = read_owner(files.lock)
-    return owner is None or not liveness.lives(owner)
+    try:
+        owner = read_owner(files.lock)
+    except OSError:  # it is for its owner alone
+        return True
+    return owner is None or owner.host != host.name() or not liveness.lives(owner)
 
 
 def batch_files(output: str, workflow_id: int | None, wanted: str | None, streams: Iterable[str]) -> Logs:

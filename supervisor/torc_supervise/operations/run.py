@@ -301,16 +301,16 @@ def _leave(loop: Loop, keeper: KeeperLink, wall: WallTime, state: WorkflowState)
     if wall.known:
         limit = min(limit, max(wall.end - 1.0, now + WAKE_KEEPER_AFTER))
     if loop.wait_for_keeper(min(limit, now + WAKE_KEEPER_AFTER)):
-        keeper.voice.finish()
+        keeper.finish_speaking()
         return True
     keeper.wake()
     if keeper.unconfirmed and keeper.pid and not keeper.voice.raised:
-        keeper.voice.say(
+        keeper.say_ourselves(
             f"waiting up to {limit - now:.0f} s for {keeper.unconfirmed} records to be written: "
             "is the disk slow or full?"
         )
         loop.wait_for_keeper(limit)
     if keeper.unconfirmed:
         write_without_keeper(loop, keeper, state, limit)
-    keeper.voice.finish()
+    keeper.finish_speaking()
     return not keeper.unconfirmed

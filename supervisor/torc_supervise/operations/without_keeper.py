@@ -30,13 +30,13 @@ def write_without_keeper(loop: Loop, keeper: KeeperLink, state: WorkflowState, l
     if dismissed:
         loop.wait_for_keeper(max(limit, clock.monotonic() + SECONDS))
     if keeper.pid or not dismissed:
-        keeper.voice.say(f"{keeper.unconfirmed} records are not confirmed; the keeper goes on alone")
+        keeper.say_ourselves(f"{keeper.unconfirmed} records are not confirmed; the keeper goes on alone")
         return
     problem = keeper.write_without_keeper(state, max(limit, clock.monotonic() + SECONDS))
     if problem is None:
-        keeper.voice.say("no keeper could be had; everything is written all the same")
+        keeper.say_ourselves("no keeper could be had; everything is written all the same")
     else:
-        keeper.voice.say(
+        keeper.say_ourselves(
             f"ERROR: {keeper.unconfirmed} records are LOST: no keeper could be had, and {problem}"
         )
 
@@ -70,10 +70,10 @@ def _execute_will(supervision: Supervision, kernel: Kernel, keeper: KeeperLink, 
         state.apply(t, mono, record)
         keeper.write(t, mono, record)
 
-    LastWill(state, supervision.wall, write, keeper.voice.say, output=output).execute()
+    LastWill(state, supervision.wall, write, keeper.say_ourselves, output=output).execute()
     problem = keeper.write_without_keeper(state, clock.monotonic() + SECONDS)
     if problem is not None:
-        keeper.voice.say(
+        keeper.say_ourselves(
             f"ERROR: {keeper.unconfirmed} records are LOST: no keeper could be had, and {problem}"
         )
-    keeper.voice.finish()
+    keeper.finish_speaking()

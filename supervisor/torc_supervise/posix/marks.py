@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from msgspec import Struct
 
@@ -59,18 +59,11 @@ def environment_block(about: ProcessStat) -> bytes | None:
     Returns:
         None where it cannot be told now: it is stuck, or the machine is full.
     """
-    return None if about.state == "D" else _settled(about, _read_with_patience)
-
-
-def environment_block_however_long(about: ProcessStat) -> bytes | None:
-    """As :func:`environment_block`, for a thread of which nobody expects that it comes back."""
-    return _settled(about, _read)
-
-
-def _settled(about: ProcessStat, read: Callable[[int], bytes | None]) -> bytes | None:
     was_there = False
     for _ in range(EXECS):
-        block = read(about.pid)
+        if about.state == "D":
+            return None
+        block = _read_with_patience(about.pid)
         if block is None or block:
             return block
         # Race: between exec's new memory map and its environment there is nothing to read.  The end of the block
@@ -80,6 +73,8 @@ def _settled(about: ProcessStat, read: Callable[[int], bytes | None]) -> bytes |
         # test_kin.py::test_an_exec_that_is_over_before_it_is_noticed_hides_no_mark.
         now = procfs.stat(about.pid)
         if now is None or not now.alive or now.start_ticks != about.start_ticks:
+            return b""
+        if not procfs.is_of_our_user(about.pid):
             return b""
         if now.environment_end and was_there:
             return b""
@@ -93,7 +88,7 @@ def _read_with_patience(pid: int) -> bytes | None:
     done = threading.Event()
 
     def work() -> None:
-        found.append(_read(pid))
+        found.append(read_environment(pid))
         done.set()
 
     if threads.begin(work, "mark") is None:
@@ -102,9 +97,29 @@ def _read_with_patience(pid: int) -> bytes | None:
     return found[0] if found else None
 
 
-def _read(pid: int) -> bytes | None:
+def read_environment(pid: int) -> bytes | None:
+    """Its block, empty where there is none or none for us; waits as long as that takes.
+
+    Where the main thread has ended and others go on it is theirs to show.
+
+    Returns:
+        None where the machine is too full to tell.
+    """
     try:
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            return file.read()
+        if block := _content(f"/proc/{pid}/environ"):
+            return block
+        others = os.listdir(f"/proc/{pid}/task")[1:]
+        blocks = (_content(f"/proc/{pid}/task/{tid}/environ") for tid in others)
+        return next(filter(None, blocks), b"")
     except OSError as error:
         return None if error.errno in MACHINE_FULL else b""
+
+
+def _content(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except (
+        ProcessLookupError
+    ):  # it has no memory any more; older kernels than this one (6.18) show nothing instead
+        return b""

@@ -79,6 +79,14 @@ def stat(pid: int) -> ProcessStat | None:
     return ProcessStat(pid, state, ppid, pgid, sid, int(fields[19]), int(fields[17]), environment_end)
 
 
+def is_of_our_user(pid: int) -> bool:
+    """Whether it may be one of ours: root's jobs may have changed their user."""
+    try:
+        return os.geteuid() in (0, os.stat(f"/proc/{pid}").st_uid)
+    except OSError:
+        return False
+
+
 def children(pid: int) -> list[int]:
     """Pids of the children of all threads of ``pid``, zombies included; empty if it is gone.
 

@@ -76,8 +76,8 @@ class Wakeup:
                 handler = signal.SIG_IGN
             signal.signal(signum, handler if handler is not None else signal.SIG_DFL)
         signal.set_wakeup_fd(self._previous_fd)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, self._raised.keys() - self._previous_mask)
         self.close()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, self._raised.keys() - self._previous_mask)
 
     def ignore_from_now_on(self) -> None:
         """Leave the termination signals ignored: the run is over, and its exit code is all that is still to be said.
