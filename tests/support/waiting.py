@@ -70,9 +70,8 @@ class Fifo:
         poll.register(self._fd, select.POLLIN)
         try:
             pidfd = os.pidfd_open(pid) if pid is not None else None
-        except (
-            ProcessLookupError
-        ):  # what it was waited for may have come before it ended, after our last look
+        except ProcessLookupError:
+            # What it was waited for may have come before it ended, after our last look.
             assert self._read(), f"process {pid} has ended; lines: {self.lines[:5]}"
             return
         if pidfd is not None:

@@ -119,7 +119,5 @@ def _content(path: str) -> bytes:
     try:
         with open(path, "rb") as file:
             return file.read()
-    except (
-        ProcessLookupError
-    ):  # it has no memory any more; older kernels than this one (6.18) show nothing instead
+    except ProcessLookupError:  # it has no memory any more (Linux 6.18; older ones show nothing)
         return b""
