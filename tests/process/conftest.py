@@ -36,9 +36,8 @@ def patient_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     def until_it_can_be(about: ProcessStat) -> bytes | None:
         deadline = time.monotonic() + waiting.LIMIT
         block = read(about)
-        while (
-            block is None and about.sid > 1 and time.monotonic() < deadline
-        ):  # (kernel threads have no session)
+        # (Kernel threads have no session.)
+        while block is None and about.sid > 1 and time.monotonic() < deadline:
             now = procfs.stat(about.pid)
             if now is None or now.start_ticks != about.start_ticks:
                 return b""
