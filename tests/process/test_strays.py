@@ -127,6 +127,16 @@ def test_p9_a_start_that_cannot_be_read_yet_is_found_all_the_same(
     assert written[0] == r.JobStarted(1, 1, 1, stray.pid, stray.pid)
 
 
+def daemon_instead_of(
+    leader: subprocess.Popen[bytes], output: Path, ending: ExitStack
+) -> subprocess.Popen[bytes]:
+    """The leader leaves one behind, and is gone."""
+    daemon = ending.enter_context(process(OURS, output))
+    leader.kill()
+    leader.wait()
+    return daemon
+
+
 @pytest.mark.usefixtures("patient_reads")
 def test_p9_a_daemon_of_a_start_that_ended_before_it_could_be_read_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -141,9 +151,7 @@ def test_p9_a_daemon_of_a_start_that_ended_before_it_could_be_read_is_found(
             if about.pid != leader.pid:
                 return real(about)
             if not daemons:
-                daemons.append(ending.enter_context(process(OURS, tmp_path)))
-                leader.kill()
-                leader.wait()
+                daemons.append(daemon_instead_of(leader, tmp_path, ending))
             return None
 
         monkeypatch.setattr(marks, "environment_block", unreadable)
@@ -163,9 +171,7 @@ def test_p9_a_daemon_of_a_start_that_ended_before_it_was_looked_at_is_found(
         def too_late() -> Iterator[ProcessStat]:
             monkeypatch.setattr(procfs, "everything", real)
             listed = list(real())
-            daemons.append(ending.enter_context(process(OURS, tmp_path)))
-            leader.kill()
-            leader.wait()
+            daemons.append(daemon_instead_of(leader, tmp_path, ending))
             yield from (about for about in listed if about.sid != leader.pid)
 
         leader = ending.enter_context(process(OURS, tmp_path))

@@ -7,7 +7,7 @@ SETUP.json: ``{"output": DIR, "workflow": Workflow.to_dict() or null, "options":
 ``"sick_disk"``: a path; as long as a file is there, every fsync fails with the error that it names.
 ``"no_keepers"``: a path; as long as a file is there, every new keeper dies before it has done anything.
 ``"later"``: a path; when a file is there, the monotonic clock is LATER seconds ahead of what it was.
-``"flush_limit"``, ``"interrupt"``, ``"leftover_grace"``, ``"constants"``: see ``Bench.start``.
+``"interrupt"``, ``"constants"``: see ``Bench.start``.
 ``"last_words"``: seconds for which whoever takes what is said is waited for at the end, null for what is usual.
 ``"cgroups"``: whether jobs may get cgroups of their own.
 Without a workflow the newest one in DIR is opened again: run once more with ``resume``, else only opened, which
@@ -27,12 +27,10 @@ from typing import Any
 
 from msgspec.structs import asdict
 
-from torc_supervise import loop
 from torc_supervise.errors import TorcError
 from torc_supervise.helpers import keeper, link
 from torc_supervise.helpers.speaker import Speaker
 from torc_supervise.loop import Loop
-from torc_supervise.machine import step
 from torc_supervise.operations import opened as o
 from torc_supervise.operations import run as runs
 from torc_supervise.operations.reinitialize import first_record, plan_reinitialize, reinitialize
@@ -136,10 +134,6 @@ def main(path: str) -> int:
         plant_in_keepers(setup["no_keepers"])
         plant_in_disk(setup["hung_disk"], setup["sick_disk"])
         plant_in_clock(setup["later"])
-    if setup["flush_limit"] is not None:
-        runs.FLUSH_LIMIT = setup["flush_limit"]
-    if setup["leftover_grace"] is not None:
-        step.LEFTOVER_GRACE = loop.LEFTOVER_GRACE = setup["leftover_grace"]
     if setup["last_words"] is not None:
         plant_in_speakers(setup["last_words"])
     for name, value in setup["constants"].items():

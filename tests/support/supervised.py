@@ -67,6 +67,11 @@ class Bench:
             constants: others of the product, by module and name: ``machine.end_watch.ANSWER_WITHIN``.
             interrupt: number of a signal that reaches it when it has forked its keeper, and before its loop.
         """
+        constants = dict(constants or {})
+        if flush_limit is not None:
+            constants["operations.run.FLUSH_LIMIT"] = flush_limit
+        if leftover_grace is not None:
+            constants |= dict.fromkeys(("machine.step.LEFTOVER_GRACE", "loop.LEFTOVER_GRACE"), leftover_grace)
         if jobs or workflow is not None:
             workflow = workflow_of(*jobs) if workflow is None else workflow
         options = {"max_parallel_jobs": 1000} | options
@@ -78,10 +83,8 @@ class Bench:
             "options": options,
             "resume": resume,
             "cgroups": cgroups,
-            "flush_limit": flush_limit,
-            "leftover_grace": leftover_grace,
             "last_words": waiting.LIMIT if stderr is None else None,
-            "constants": constants or {},
+            "constants": constants,
             "interrupt": interrupt,
             "fault": str(self.directory / "fault"),
             "hung_disk": str(self.directory / "hung_disk"),

@@ -33,7 +33,7 @@ from torc_supervise.machine.events import Verified
 from torc_supervise.machine.records import AllocationEnded, JobEnded, JobSignaled, Record, WorkflowCanceled
 from torc_supervise.machine.state import WorkflowState
 from torc_supervise.machine.status import Status, StopReason
-from torc_supervise.posix.clock import epoch, iso
+from torc_supervise.posix.clock import moment
 from torc_supervise.posix.identity import own_identity
 from torc_supervise.store import requests, view
 from torc_supervise.store.journal import Journal
@@ -350,8 +350,7 @@ class Keeper:
         """The parent is gone without a word: end its jobs under the same rules and say what became of them (P10)."""
 
         def write(record: Record, at: float | None = None) -> None:
-            mono = at if at is not None else time.monotonic()
-            line = encode(self._seq + 1, iso(epoch() - (time.monotonic() - mono)), mono, record)
+            line = encode(self._seq + 1, *moment(at), record)
             with self._guard:
                 self._fold(line)
             self._writer.put([line], self._seq)

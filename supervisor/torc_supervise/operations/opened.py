@@ -52,8 +52,7 @@ class OpenWorkflow(Struct):
         Args:
             at: when they happened, monotonic seconds; None for now.
         """
-        mono, lines = at if at is not None else clock.monotonic(), []
-        t = clock.iso(clock.epoch() - (clock.monotonic() - mono))
+        (t, mono), lines = clock.moment(at), []
         for record in records:
             self.seq += 1
             self.state.apply(t, mono, record)

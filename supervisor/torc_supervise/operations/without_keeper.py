@@ -36,9 +36,13 @@ def write_without_keeper(loop: Loop, keeper: KeeperLink, state: WorkflowState, l
     if problem is None:
         keeper.say_ourselves("no keeper could be had; everything is written all the same")
     else:
-        keeper.say_ourselves(
-            f"ERROR: {keeper.unconfirmed} records are LOST: no keeper could be had, and {problem}"
-        )
+        _say_lost(keeper, problem)
+
+
+def _say_lost(keeper: KeeperLink, problem: str) -> None:
+    keeper.say_ourselves(
+        f"ERROR: {keeper.unconfirmed} records are LOST: no keeper could be had, and {problem}"
+    )
 
 
 @contextlib.contextmanager
@@ -65,15 +69,12 @@ def _execute_will(supervision: Supervision, kernel: Kernel, keeper: KeeperLink, 
                     kernel.signal_process(pid, signum)
 
     def write(record: r.Record, at: float | None = None) -> None:
-        mono = at if at is not None else clock.monotonic()
-        t = clock.iso(clock.epoch() - (clock.monotonic() - mono))
+        t, mono = clock.moment(at)
         state.apply(t, mono, record)
         keeper.write(t, mono, record)
 
     LastWill(state, supervision.wall, write, keeper.say_ourselves, output=output).execute()
     problem = keeper.write_without_keeper(state, clock.monotonic() + SECONDS)
     if problem is not None:
-        keeper.say_ourselves(
-            f"ERROR: {keeper.unconfirmed} records are LOST: no keeper could be had, and {problem}"
-        )
+        _say_lost(keeper, problem)
     keeper.finish_speaking()

@@ -43,6 +43,17 @@ def _iso_second(second: int) -> str:
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
+def moment(at: float | None = None) -> tuple[str, float]:
+    """A moment as records have it: the time of day as text, and monotonic seconds.
+
+    Args:
+        at: monotonic seconds, now or earlier; None for now.
+    """
+    now = time.monotonic()
+    mono = now if at is None else at
+    return iso(epoch() - (now - mono)), mono
+
+
 def boot_offset() -> float:
     """CLOCK_BOOTTIME minus CLOCK_MONOTONIC, seconds: /proc/PID/stat counts start times on the former.
 
